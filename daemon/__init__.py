@@ -1,0 +1,1 @@
+"""The process: decides when, owns resources, knows everybody."""

@@ -1,0 +1,1 @@
+"""Is it well? Gets its probes as callables."""

@@ -1,0 +1,1 @@
+"""What is run; knows nothing of when or by whom."""

@@ -1,0 +1,80 @@
+"""Gates: a server's wait, kept for the whole process so that no job sends anything inside it.
+
+A gate is named `dependency` or `dependency:group`, for example `upbit:order` or `gemini`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from jobs.errors import Banned, RateLimited, Transient, WaitSource
+from jobs.spec import Clock
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Closed:
+    """A gate that is closed until `until` (aware UTC) because `source` said so."""
+
+    name: str
+    until: datetime
+    source: WaitSource
+    reason: str
+
+
+class Gates:
+    """The closed gates of this process.
+
+    Instants are wall clock, because a ban outlives the process; `on_close` is told of every new
+    closing, so that the root can store it.
+    """
+
+    def __init__(self, clock: Clock, on_close: Callable[[Closed], None] | None = None) -> None:
+        self._clock = clock
+        self._on_close = on_close
+        self._closed: dict[str, Closed] = {}
+
+    def close(self, name: str, wait_s: float, *, source: WaitSource, reason: str) -> None:
+        """Close `name` for `wait_s` seconds from now; a longer closing in force stays."""
+        until = self._clock() + timedelta(seconds=wait_s)
+        if (present := self._closed.get(name)) is not None and present.until >= until:
+            return
+        closed = Closed(name=name, until=until, source=source, reason=reason)
+        self._closed[name] = closed
+        if self._on_close is not None:
+            self._on_close(closed)
+
+    def restore(self, closed: Closed) -> None:
+        """Take over a closing that an earlier process stored."""
+        self._closed[closed.name] = closed
+
+    def wait_s(self, name: str) -> float:
+        """Seconds until `name` and the dependency it belongs to are open; 0 when they are."""
+        return max((self._left_s(each) for each in _with_parent(name)), default=0.0)
+
+    def check(self, name: str) -> None:
+        """Raise RateLimited or Banned, with the rest of the wait, while `name` is closed."""
+        for each in _with_parent(name):
+            if (left_s := self._left_s(each)) > 0:
+                raise self._refusal(self._closed[each], left_s)
+
+    def closed(self) -> list[Closed]:
+        """The gates that are closed now."""
+        return [gate for name, gate in self._closed.items() if self._left_s(name) > 0]
+
+    def _left_s(self, name: str) -> float:
+        gate = self._closed.get(name)
+        return 0.0 if gate is None else max(0.0, (gate.until - self._clock()).total_seconds())
+
+    @staticmethod
+    def _refusal(gate: Closed, left_s: float) -> Transient:
+        kind = Banned if gate.source == "ban" else RateLimited
+        return kind(
+            f"{gate.name} is closed: {gate.reason}",
+            retry_after_s=left_s,
+            wait_source=gate.source,
+        )
+
+
+def _with_parent(name: str) -> tuple[str, ...]:
+    parent, _, group = name.partition(":")
+    return (name, parent) if group else (name,)

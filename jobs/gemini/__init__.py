@@ -1,0 +1,1 @@
+"""Gemini behind one Protocol, as an untrusted and metered adviser."""

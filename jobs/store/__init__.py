@@ -1,0 +1,1 @@
+"""Tables, queries, settings and caches."""

@@ -1,0 +1,1 @@
+"""The Upbit client: wire types, signing, limits, ticks and calls."""

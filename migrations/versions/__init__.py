@@ -1,0 +1,1 @@
+"""Alembic revisions, NNNN_what_changes.py, each up and down."""

@@ -1,0 +1,1 @@
+"""A local Upbit and Gemini that replay recorded data, with faults on demand."""
