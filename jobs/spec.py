@@ -5,7 +5,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
-from typing import Literal
+from typing import Literal, Protocol
 
 Clock = Callable[[], datetime]
 """Returns the present as an aware UTC datetime."""
@@ -58,3 +58,35 @@ class JobSpec:
     deadline_s: float
     overlap: Literal["skip"] = "skip"
     misfire: Literal["skip"] = "skip"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Incident:
+    """Something a person should hear about. Repeats of the same `incident` fold into one alert.
+
+    `kind` is one of the contract's alert kinds, `incident` the key of this very trouble, for
+    example `order_unknown:KRW-BTC`.
+    """
+
+    kind: str
+    severity: Literal["info", "warning", "critical"]
+    incident: str
+    title: str
+    message: str
+    job: str | None = None
+    run_id: str | None = None
+    attempts: int | None = None
+    error_type: str | None = None
+    error: str | None = None
+
+
+class Notifier(Protocol):
+    """Where jobs say what a person should hear: the alert outbox, or a list in tests."""
+
+    async def notify(self, incident: Incident) -> None:
+        """Store the incident, or count it on the open alert with the same key. Never raises."""
+        ...
+
+    async def resolve(self, incident: str) -> None:
+        """Close the open alert with this key, if there is one, and send `recovered`."""
+        ...
