@@ -1,0 +1,342 @@
+"""The tables as SQLAlchemy Core knows them, for building queries.
+
+The migrations own the schema; this file mirrors their columns, keys and indexes, and a test
+compares the two. Checks, triggers and partitions stand in the migrations only.
+"""
+
+from datetime import datetime
+from decimal import Decimal
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Date,
+    DateTime,
+    Float,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    MetaData,
+    Numeric,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+metadata = MetaData()
+
+
+def _id() -> Column[int]:
+    return Column("id", BigInteger, Identity(always=True), primary_key=True)
+
+
+def _numeric(name: str, *, default: str | None = None) -> Column[Decimal]:
+    return Column(name, Numeric, nullable=False, server_default=default and text(default))
+
+
+def _count(name: str, *, default: str = "0") -> Column[int]:
+    return Column(name, Integer, nullable=False, server_default=text(default))
+
+
+def _instant(name: str) -> Column[datetime]:
+    return Column(name, DateTime(timezone=True), nullable=False)
+
+
+def _now(name: str) -> Column[datetime]:
+    return Column(name, DateTime(timezone=True), nullable=False, server_default=text("now()"))
+
+
+def _maybe_instant(name: str) -> Column[datetime]:
+    return Column(name, DateTime(timezone=True))
+
+
+def _text(name: str) -> Column[str]:
+    return Column(name, Text, nullable=False)
+
+
+candles = Table(
+    "candles",
+    metadata,
+    Column("market", Text, primary_key=True),
+    Column("unit", Integer, primary_key=True, autoincrement=False),
+    Column("ts", DateTime(timezone=True), primary_key=True),
+    _numeric("open"),
+    _numeric("high"),
+    _numeric("low"),
+    _numeric("close"),
+    _numeric("volume"),
+    _numeric("value"),
+    postgresql_partition_by="RANGE (ts)",
+)
+
+market_data = Table(
+    "market_data",
+    metadata,
+    _id(),
+    _text("market"),
+    _instant("ts"),
+    _numeric("price"),
+    _numeric("volume_24h"),
+    _numeric("value_24h"),
+    _numeric("change_rate"),
+    Index("market_data_market_ts", "market", text("ts DESC")),
+)
+
+llm_calls = Table(
+    "llm_calls",
+    metadata,
+    _id(),
+    _text("model"),
+    Column("model_version", Text),
+    _text("prompt_hash"),
+    _text("prompt"),
+    Column("answer", Text),
+    _count("tokens_in"),
+    _count("tokens_out"),
+    _count("tokens_thought"),
+    _count("tokens_cached"),
+    _numeric("cost_usd", default="0"),
+    _numeric("reserved_usd", default="0"),
+    Column("latency_ms", Integer),
+    _text("outcome"),
+    Column("error", Text),
+    Column("day", Date, nullable=False),
+    _now("created_at"),
+    _maybe_instant("settled_at"),
+    Index("llm_calls_day", "day"),
+    Index("llm_calls_created_at", text("created_at DESC")),
+)
+
+signals = Table(
+    "signals",
+    metadata,
+    _id(),
+    Column("market_data_id", BigInteger, ForeignKey("market_data.id"), nullable=False),
+    _text("market"),
+    _text("action"),
+    _numeric("confidence"),
+    _text("reason"),
+    _text("source"),
+    _text("model"),
+    Column("llm_call_id", BigInteger, ForeignKey("llm_calls.id")),
+    _instant("candle_ts"),
+    Column("status", Text, nullable=False, server_default="new"),
+    Column("status_reason", Text),
+    _now("created_at"),
+    UniqueConstraint("source", "market", "candle_ts"),
+    Index("signals_market_data_id", "market_data_id"),
+    Index("signals_llm_call_id", "llm_call_id"),
+    Index("signals_status_created_at", "status", "created_at"),
+    Index("signals_market_created_at", "market", text("created_at DESC")),
+    Index("signals_created_at", text("created_at DESC")),
+)
+
+orders = Table(
+    "orders",
+    metadata,
+    _id(),
+    _text("mode"),
+    Column("identifier", Text, nullable=False, unique=True),
+    Column("uuid", Text, unique=True),
+    Column("signal_id", BigInteger, ForeignKey("signals.id")),
+    _text("purpose"),
+    _text("market"),
+    _text("side"),
+    _text("ord_type"),
+    Column("time_in_force", Text),
+    Column("price", Numeric),
+    Column("volume", Numeric),
+    _numeric("reserved_krw", default="0"),
+    Column("state", Text, nullable=False, server_default="intent"),
+    _numeric("executed_volume", default="0"),
+    _numeric("executed_funds", default="0"),
+    _numeric("paid_fee", default="0"),
+    Column("reason", Text),
+    Column("epoch", BigInteger, nullable=False, server_default=text("0")),
+    _maybe_instant("cancel_requested_at"),
+    _now("created_at"),
+    _now("updated_at"),
+    Index(
+        "orders_open",
+        "state",
+        "created_at",
+        postgresql_where=text("state IN ('intent', 'sent', 'unknown', 'wait')"),
+    ),
+    Index("orders_state_created_at", "state", text("created_at DESC")),
+    Index("orders_signal_id", "signal_id"),
+    Index("orders_mode_created_at", "mode", text("created_at DESC")),
+    Index("orders_market_created_at", "market", text("created_at DESC")),
+)
+
+order_events = Table(
+    "order_events",
+    metadata,
+    _id(),
+    Column("order_id", BigInteger, ForeignKey("orders.id"), nullable=False),
+    _now("at"),
+    _text("kind"),
+    Column("from_state", Text),
+    Column("to_state", Text),
+    Column("detail", JSONB, nullable=False, server_default="{}"),
+    Index("order_events_order_id", "order_id", "id"),
+)
+
+fills = Table(
+    "fills",
+    metadata,
+    _id(),
+    Column("order_id", BigInteger, ForeignKey("orders.id"), nullable=False),
+    _text("uuid"),
+    _numeric("price"),
+    _numeric("volume"),
+    _numeric("funds"),
+    _numeric("fee"),
+    _numeric("realized_krw", default="0"),
+    _instant("ts"),
+    UniqueConstraint("order_id", "uuid"),
+    Index("fills_ts", text("ts DESC")),
+)
+
+positions = Table(
+    "positions",
+    metadata,
+    Column("mode", Text, primary_key=True),
+    Column("market", Text, primary_key=True),
+    _numeric("volume"),
+    _numeric("avg_price"),
+    _numeric("realized_krw", default="0"),
+    _numeric("high_price", default="0"),
+    _maybe_instant("opened_at"),
+    _now("updated_at"),
+    Index("positions_open", "mode", postgresql_where=text("volume > 0")),
+)
+
+equity = Table(
+    "equity",
+    metadata,
+    Column("mode", Text, primary_key=True),
+    Column("ts", DateTime(timezone=True), primary_key=True),
+    _numeric("cash_krw"),
+    _numeric("positions_krw"),
+)
+
+paper_balances = Table(
+    "paper_balances",
+    metadata,
+    Column("currency", Text, primary_key=True),
+    _numeric("balance"),
+    _numeric("locked"),
+    _numeric("avg_buy_price", default="0"),
+)
+
+paper_orders = Table(
+    "paper_orders",
+    metadata,
+    Column("uuid", Text, primary_key=True),
+    Column("identifier", Text, unique=True),
+    _text("state"),
+    Column("body", JSONB, nullable=False),
+    _instant("created_at"),
+    Index("paper_orders_open", "created_at", postgresql_where=text("state = 'wait'")),
+)
+
+settings = Table(
+    "settings",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("value", JSONB, nullable=False),
+    _now("updated_at"),
+    Column("updated_by", Text, nullable=False, server_default=text("CURRENT_USER")),
+)
+
+settings_audit = Table(
+    "settings_audit",
+    metadata,
+    _id(),
+    _text("key"),
+    Column("old", JSONB),
+    Column("new", JSONB),
+    _text("changed_by"),
+    _now("changed_at"),
+)
+
+job_runs = Table(
+    "job_runs",
+    metadata,
+    Column("job", Text, primary_key=True),
+    Column("scheduled_at", DateTime(timezone=True), primary_key=True),
+    _text("run_id"),
+    _maybe_instant("started_at"),
+    _maybe_instant("finished_at"),
+    Column("outcome", Text),
+    Column("reason", Text),
+    _count("attempts"),
+    Column("duration_s", Float, nullable=False, server_default=text("0")),
+    Column("waited_s", Float, nullable=False, server_default=text("0")),
+    Column("error_type", Text),
+    Column("error", Text),
+    _count("api_calls"),
+    _count("rows"),
+    _count("tokens_in"),
+    _count("tokens_out"),
+    _count("tokens_thought"),
+    _numeric("cost_usd", default="0"),
+    Index("job_runs_job_scheduled_at", "job", text("scheduled_at DESC")),
+    Index("job_runs_scheduled_at", text("scheduled_at DESC")),
+)
+
+alerts = Table(
+    "alerts",
+    metadata,
+    _id(),
+    _text("incident"),
+    _text("kind"),
+    _text("severity"),
+    Column("body", JSONB, nullable=False),
+    _count("occurrences", default="1"),
+    _now("created_at"),
+    _now("last_at"),
+    _maybe_instant("resolved_at"),
+    _maybe_instant("delivered_at"),
+    Index(
+        "alerts_open_incident",
+        "incident",
+        unique=True,
+        postgresql_where=text("resolved_at IS NULL"),
+    ),
+    Index("alerts_created_at", text("created_at DESC")),
+    Index("alerts_undelivered", "created_at", postgresql_where=text("delivered_at IS NULL")),
+)
+
+alert_deliveries = Table(
+    "alert_deliveries",
+    metadata,
+    Column("alert_id", BigInteger, ForeignKey("alerts.id", ondelete="CASCADE"), primary_key=True),
+    Column("hook", Text, primary_key=True),
+    _count("attempts"),
+    _now("next_at"),
+    _maybe_instant("delivered_at"),
+    Column("last_error", Text),
+)
+
+gates = Table(
+    "gates",
+    metadata,
+    Column("name", Text, primary_key=True),
+    _instant("closed_until"),
+    _text("source"),
+    _text("reason"),
+    _now("updated_at"),
+)
+
+leadership = Table(
+    "leadership",
+    metadata,
+    Column("account", Text, primary_key=True),
+    Column("epoch", BigInteger, nullable=False),
+    _text("holder"),
+    _now("since"),
+)
