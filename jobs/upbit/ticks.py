@@ -1,0 +1,102 @@
+"""Price ticks and order totals of Upbit's markets, by price band, exact.
+
+KRW table: in force since 2025-07-31, docs.upbit.com/kr/docs/krw-market-info (page of 2026-05-04;
+its rows from 10 KRW down confirmed by independent copies and a live check of 2026-04-21).
+USDT table: since 2024-08-19, usdt-market-info. BTC: one tick for every price, btc-market-info.
+Totals: the same pages; BTC maximum since 2025-05-19. What the exchange itself says at run time
+(`/orders/chance`, `/orderbook/instruments`) wins over this table where both are known.
+"""
+
+from decimal import ROUND_DOWN, Decimal
+from typing import Literal
+
+from jobs.errors import BadData
+
+Bands = tuple[tuple[Decimal, Decimal], ...]
+
+
+def _bands(*pairs: tuple[str, str]) -> Bands:
+    return tuple((Decimal(floor), Decimal(tick)) for floor, tick in pairs)
+
+
+# (lowest price of the band, tick), highest band first
+_BANDS: dict[str, Bands] = {
+    "KRW": _bands(
+        ("1000000", "1000"),
+        ("500000", "500"),
+        ("100000", "100"),
+        ("50000", "50"),
+        ("10000", "10"),
+        ("5000", "5"),
+        ("100", "1"),
+        ("10", "0.1"),
+        ("1", "0.01"),
+        ("0.1", "0.001"),
+        ("0.01", "0.0001"),
+        ("0.001", "0.00001"),
+        ("0.0001", "0.000001"),
+        ("0.00001", "0.0000001"),
+        ("0", "0.00000001"),
+    ),
+    "BTC": _bands(("0", "0.00000001")),
+    "USDT": _bands(
+        ("10", "0.01"),
+        ("1", "0.001"),
+        ("0.1", "0.0001"),
+        ("0.01", "0.00001"),
+        ("0.001", "0.000001"),
+        ("0.0001", "0.0000001"),
+        ("0", "0.00000001"),
+    ),
+}
+_MIN_TOTAL = {"KRW": Decimal(5000), "BTC": Decimal("0.00005"), "USDT": Decimal("0.5")}
+_MAX_TOTAL = {"KRW": Decimal(1_000_000_000), "BTC": Decimal(10)}
+_VOLUME_STEP = Decimal("0.00000001")
+
+
+def quote_of(market: str) -> str:
+    """The currency that prices of `market` are in. Raises BadData for markets unknown here."""
+    quote = market.partition("-")[0]
+    if quote not in _BANDS:
+        raise BadData("a market of an unknown quote currency", market=market)
+    return quote
+
+
+def tick_size(market: str, price: Decimal) -> Decimal:
+    """The price step of `market` at `price` (0 or more)."""
+    if not price >= 0:  # a NaN is not either
+        raise BadData("a price cannot be negative", market=market, price=price)
+    return next(tick for floor, tick in _BANDS[quote_of(market)] if price >= floor)
+
+
+def round_price(market: str, price: Decimal, direction: Literal["down", "up"]) -> Decimal:
+    """The nearest valid price at or below (`down`) or at or above (`up`) `price`.
+
+    Every edge of a band is a multiple of the ticks on both its sides, so a price rounded up across
+    an edge ends on it. A price under the smallest tick rounds down to zero.
+    """
+    tick = tick_size(market, price)
+    rest = price % tick
+    if not rest:
+        return price
+    return price - rest if direction == "down" else price - rest + tick
+
+
+def is_on_tick(market: str, price: Decimal) -> bool:
+    """Whether `price` is a valid limit price."""
+    return price > 0 and not price % tick_size(market, price)
+
+
+def round_volume(volume: Decimal) -> Decimal:
+    """`volume` cut to the 8 decimals that the exchange accepts, never rounded up."""
+    return volume.quantize(_VOLUME_STEP, rounding=ROUND_DOWN)
+
+
+def min_total(market: str) -> Decimal:
+    """The smallest order of `market`, in its quote currency."""
+    return _MIN_TOTAL[quote_of(market)]
+
+
+def max_total(market: str) -> Decimal | None:
+    """The largest order of `market` in its quote currency; None where only `chance` tells."""
+    return _MAX_TOTAL.get(quote_of(market))
