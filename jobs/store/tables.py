@@ -9,6 +9,7 @@ from decimal import Decimal
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     Date,
     DateTime,
@@ -99,7 +100,9 @@ llm_calls = Table(
     _count("tokens_thought"),
     _count("tokens_cached"),
     _numeric("cost_usd", default="0"),
+    Column("cost_known", Boolean, nullable=False, server_default=text("true")),
     _numeric("reserved_usd", default="0"),
+    Column("verdicts", JSONB, nullable=False, server_default=text("'{}'")),
     Column("latency_ms", Integer),
     _text("outcome"),
     Column("error", Text),

@@ -47,7 +47,9 @@ CREATE TABLE llm_calls (
     tokens_thought integer NOT NULL DEFAULT 0,
     tokens_cached integer NOT NULL DEFAULT 0,
     cost_usd numeric NOT NULL DEFAULT 0,
+    cost_known boolean NOT NULL DEFAULT true,
     reserved_usd numeric NOT NULL DEFAULT 0,
+    verdicts jsonb NOT NULL DEFAULT '{}',
     latency_ms integer,
     outcome text NOT NULL CHECK (outcome IN
         ('reserved', 'ok', 'partial', 'rejected', 'refused', 'timeout', 'failed', 'cancelled')),
