@@ -224,6 +224,8 @@ equity = Table(
     Column("ts", DateTime(timezone=True), primary_key=True),
     _numeric("cash_krw"),
     _numeric("positions_krw"),
+    _numeric("pnl_krw", default="0"),
+    _numeric("peak_krw", default="0"),
 )
 
 paper_balances = Table(

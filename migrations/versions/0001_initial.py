@@ -181,6 +181,8 @@ CREATE TABLE equity (
     ts timestamptz NOT NULL,
     cash_krw numeric NOT NULL,
     positions_krw numeric NOT NULL,
+    pnl_krw numeric NOT NULL DEFAULT 0,
+    peak_krw numeric NOT NULL DEFAULT 0,
     PRIMARY KEY (mode, ts)
 );
 
