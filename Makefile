@@ -1,0 +1,63 @@
+# Everything a fresh clone needs. `make help` lists the targets.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-dev run test lint format bench lock clean
+
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-deps
+# the newest interpreter here that is 3.11 or later and can make a virtual environment
+FIND_PYTHON = for each in python3.14 python3.13 python3.12 python3.11 python3 python; do \
+	if $$each -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; \
+	then command -v $$each; exit; fi; done
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+.venv/bin/python:
+	@python=$$($(FIND_PYTHON)); \
+	if [ -z "$$python" ]; then \
+		echo "make: no Python 3.11 or later with the venv module here; on Debian: apt install python3 python3-venv" >&2; exit 1; fi; \
+	echo "making .venv with $$("$$python" --version)"; "$$python" -m venv .venv
+
+.venv/run.stamp: requirements.lock pyproject.toml | .venv/bin/python
+	@echo "installing the locked dependencies"
+	@$(PIP) --require-hashes -r requirements.lock
+	@$(PIP) --no-build-isolation --editable .
+	@touch $@
+
+.venv/dev.stamp: requirements-dev.lock .venv/run.stamp
+	@echo "installing the locked tools and test clients"
+	@$(PIP) --require-hashes -r requirements-dev.lock
+	@touch $@
+
+setup: .venv/run.stamp ## make .venv with the locked dependencies
+
+setup-dev: .venv/dev.stamp ## the same with the tools of the next four
+
+run: setup ## the demo: daemon, local exchange and local Gemini; Ctrl-C stops it
+	@$(BIN)/upbitd demo
+
+test: setup-dev ## the whole suite with coverage, on a real Postgres and Redis
+	@$(BIN)/pytest --cov --cov-report=term --cov-fail-under=90
+
+lint: setup-dev ## ruff, mypy strict, import-linter
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
+
+format: setup-dev ## let ruff mend what it can
+	@$(BIN)/ruff check --fix --quiet . || true
+	@$(BIN)/ruff format .
+
+bench: setup-dev ## measurements beside their references
+	@for each in bench/[a-z]*.py; do echo "== $$each"; $(BIN)/python "$$each"; done
+
+lock: ## renew both lock files (needs uv): versions and hashes only
+	@options="--universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header --quiet --no-strip-extras"; \
+	uv pip compile $$options --extra sandbox --group build pyproject.toml -o requirements.lock; \
+	uv pip compile $$options --extra sandbox --group build --group dev pyproject.toml -c requirements.lock -o requirements-dev.lock
+
+clean: ## remove .venv and everything that was built
+	@rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .coverage* htmlcov
