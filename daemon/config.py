@@ -1,0 +1,241 @@
+"""config.toml, environment and credentials become one frozen, checked `Config`.
+
+The file is strict about types; environment variables are texts and are read as what their key
+needs. Anything unknown or impossible ends in a `ConfigError` of one line that names the dotted key,
+what stood there and what is allowed.
+"""
+
+import json
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+
+from daemon.config_faults import (
+    PREFIX,
+    SECRET_LIKE,
+    ConfigError,
+    Draft,
+    describe,
+    known_key,
+    one_line,
+    section_of,
+    show,
+    unknown_key,
+    unknown_variable,
+)
+from daemon.config_sections import Config, Secrets
+
+CONFIG_VARIABLE = "UPBITD_CONFIG"
+DEFAULT_PATH = Path("config.toml")
+
+__all__ = ["Config", "ConfigError", "from_mapping", "load", "locate"]
+
+
+def locate(path: Path | None, environ: Mapping[str, str]) -> Path:
+    """The configuration file to read: `path`, else $UPBITD_CONFIG, else ./config.toml."""
+    return path or Path(environ.get(CONFIG_VARIABLE) or DEFAULT_PATH)
+
+
+def load(path: Path | None, environ: Mapping[str, str], *, keys: bool = True) -> Config:
+    """Read and check the whole configuration.
+
+    With `keys=False` (commands that only read the database) missing API keys are no fault.
+    Raises ConfigError.
+    """
+    place = locate(path, environ)
+    data = _read(place)
+    return from_mapping(data, environ, source=str(place), base=place.parent, keys=keys)
+
+
+def from_mapping(
+    data: Mapping[str, Any],
+    environ: Mapping[str, str],
+    *,
+    source: str = "configuration",
+    base: Path | None = None,
+    keys: bool = True,
+) -> Config:
+    """Check `data`, which has the shape of config.toml, with the environment over it.
+
+    A relative state_dir counts from `base`. Raises ConfigError.
+    """
+    draft = Draft(source, json_copy(dict(data)))
+    _refuse_secrets(draft)
+    _apply_environment(draft, environ)
+    _place_state(draft, environ, (base or Path()).absolute())
+    config = _check(draft, _secrets(environ))
+    if keys and (fault := config.missing_keys()) is not None:
+        raise ConfigError(f"{draft.where(fault.partition(':')[0])}: {fault}")
+    return config
+
+
+def json_copy(value: Any) -> Any:
+    """A copy of nested tables and lists that may be changed."""
+    if isinstance(value, Mapping):
+        return {key: json_copy(each) for key, each in value.items()}
+    return [json_copy(each) for each in value] if isinstance(value, list) else value
+
+
+# --- the file
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        raise ConfigError(
+            f"{path}: there is no such file; give --config PATH or set {CONFIG_VARIABLE}"
+        ) from None
+    except OSError as exc:
+        raise ConfigError(f"{path}: cannot be read: {exc.strerror or exc}") from None
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as exc:
+        line = raw[: exc.start].count(b"\n") + 1
+        raise ConfigError(f"{path}: line {line}: is not UTF-8 text") from None
+    return _parse(path, text)
+
+
+def _parse(path: Path, text: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text, parse_float=Decimal)
+    except tomllib.TOMLDecodeError as exc:
+        message = str(exc)
+        match = re.search(r" \(at (?:line (\d+), column (\d+)|end of document)\)$", message)
+        line = match[1] if match and match[1] else str(text.rstrip("\n").count("\n") + 1)
+        said = message[: match.start()] if match else message
+        raise ConfigError(f"{path}: line {line}: is not TOML: {one_line(said)}") from None
+    except (RecursionError, InvalidOperation):
+        raise ConfigError(f"{path}: is not TOML that can be read") from None
+
+
+def _refuse_secrets(draft: Draft) -> None:
+    for dotted, value in _walk(draft.data):
+        name = dotted.rpartition(".")[2]
+        if SECRET_LIKE.search(name) and known_key(dotted) is None:
+            raise ConfigError(
+                f"{draft.source}: {dotted}: secrets never stand in this file; set "
+                "UPBIT_ACCESS_KEY, UPBIT_SECRET_KEY or GEMINI_API_KEY in the environment, or use "
+                "systemd credentials"
+            )
+        if dotted == "secrets":
+            raise ConfigError(unknown_key(draft, dotted, value))
+
+
+def _walk(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in table.items():
+        yield f"{prefix}{key}", value
+        if isinstance(value, Mapping):
+            yield from _walk(value, f"{prefix}{key}.")
+
+
+# --- the environment
+
+
+def _apply_environment(draft: Draft, environ: Mapping[str, str]) -> None:
+    for variable, text in sorted(environ.items()):
+        if variable.startswith(PREFIX) and variable != CONFIG_VARIABLE:
+            _override(draft, variable, text)
+
+
+def _override(draft: Draft, variable: str, text: str) -> None:
+    dotted = variable.removeprefix(PREFIX).lower().replace("__", ".")
+    info = known_key(dotted)
+    if info is None:
+        raise ConfigError(unknown_variable(variable))
+    *sections, key = dotted.split(".")
+    table = draft.data
+    for section in sections:
+        table = table.setdefault(section, {})
+        if not isinstance(table, dict):
+            raise ConfigError(f"{draft.source}: {section} = {table!r}: allowed: a table")
+    value = _from_text(info, text, variable, dotted)
+    if isinstance(value, dict) and isinstance(table.get(key), dict) and section_of(info):
+        value = {**table[key], **value}
+    if (rival := {"cron": "every", "every": "cron"}.get(key)) and len(sections) > 1:
+        table.pop(rival, None)
+    table[key] = value
+    draft.origin[dotted] = variable
+
+
+def _from_text(info: FieldInfo, text: str, variable: str, dotted: str) -> Any:
+    """The variable's text as the type that its key needs; left alone where it does not fit."""
+    if section_of(info) or (text[:1] in {"[", "{"} and info.annotation is not str):
+        try:
+            return json.loads(text, parse_float=Decimal)
+        except ValueError:
+            raise ConfigError(
+                f"{variable}: {dotted} = {show(dotted, text)}: is not JSON; allowed: "
+                f"{info.description or 'a JSON object'}"
+            ) from None
+    if info.annotation is bool:
+        return {"true": True, "false": False}.get(text.lower(), text)
+    if info.annotation in {int, float, Decimal}:
+        return _as_number(text, whole=info.annotation is int)
+    return text
+
+
+def _as_number(text: str, *, whole: bool) -> int | Decimal | str:
+    try:
+        return int(text) if whole else Decimal(text)
+    except (ValueError, InvalidOperation):
+        return text
+
+
+def _secrets(environ: Mapping[str, str]) -> Secrets:
+    """The keys: a systemd credential wins over an environment variable; empty is missing."""
+    folder = environ.get("CREDENTIALS_DIRECTORY")
+    values: dict[str, str] = {}
+    for name in Secrets.model_fields:
+        text = environ.get(name.upper(), "")
+        if folder:
+            text = _credential(Path(folder) / name) or text
+        if text := text.strip():
+            if not text.isascii() or not text.isprintable() or " " in text:
+                raise ConfigError(f"{name.upper()}: holds characters that no key has")
+            values[name] = text
+    return Secrets.model_validate(values)
+
+
+def _credential(path: Path) -> str:
+    try:
+        return path.read_text("utf-8").strip()
+    except FileNotFoundError:
+        return ""
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: is not UTF-8 text") from None
+    except OSError as exc:
+        raise ConfigError(f"{path}: cannot be read: {exc.strerror or exc}") from None
+
+
+def _place_state(draft: Draft, environ: Mapping[str, str], base: Path) -> None:
+    """Make state_dir absolute; systemd's folder stands in for the default one."""
+    table = draft.data.setdefault("daemon", {})
+    if not isinstance(table, dict):
+        return
+    given = table.get("state_dir", "./var")
+    if not isinstance(given, str):
+        return
+    if given in {"./var", "var"} and environ.get("STATE_DIRECTORY"):
+        given = environ["STATE_DIRECTORY"].partition(":")[0]
+    if given:
+        table["state_dir"] = str(base / Path(given).expanduser())
+
+
+# --- the check
+
+
+def _check(draft: Draft, secrets: Secrets) -> Config:
+    try:
+        return Config.model_validate({**draft.data, "secrets": secrets})
+    except ValidationError as exc:
+        faults = exc.errors(include_url=False)
+        line = describe(draft, faults[0])
+        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+        raise ConfigError(f"{line}{more}") from None

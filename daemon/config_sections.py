@@ -1,0 +1,358 @@
+"""The sections of config.toml with every key, its default and what it may be.
+
+A field's description is what an error message calls allowed. Sections are frozen; their text form
+shows no secret.
+"""
+
+from datetime import timedelta
+from decimal import Decimal
+from importlib.metadata import entry_points
+from typing import Annotated, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    model_validator,
+)
+
+from daemon.config_jobs import DURATION, JobsConfig, Section
+from daemon.config_values import (
+    Amount,
+    Duration,
+    Folder,
+    Markets,
+    Number,
+    Rotation,
+    database_address,
+    is_loopback,
+    parse_markets,
+    redis_address,
+    stream_address,
+    time_zone,
+    unversioned,
+)
+
+MARKETS = 'a list such as ["KRW-BTC", "KRW-ETH"], or "KRW-*", or {top = 10}'
+PRICE = "0 or more USD for a million tokens"
+DEFAULT_MARKETS = ("KRW-BTC", "KRW-ETH", "KRW-XRP", "KRW-SOL", "KRW-DOGE")
+
+
+class DaemonConfig(Section):
+    """[daemon]"""
+
+    timezone: Annotated[
+        str, AfterValidator(time_zone), Field(description='a zone name such as "Asia/Seoul"')
+    ] = "Asia/Seoul"
+    state_dir: Annotated[Folder, Field(description="the path of a folder")] = Field(
+        default="./var", validate_default=True
+    )
+    shutdown_grace: Annotated[Duration, Field(description=DURATION)] = timedelta(seconds=20)
+    standby: Annotated[bool, Field(description="true or false")] = True
+    instance: Annotated[
+        str,
+        Field(
+            pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$",
+            description="1 to 32 of a-z 0-9 _ -, a letter or digit first",
+        ),
+    ] = "default"
+
+
+class TradingConfig(Section):
+    """[trading]"""
+
+    mode: Annotated[Literal["paper", "live"], Field(description='"paper" or "live"')] = "paper"
+    markets: Annotated[Markets, BeforeValidator(parse_markets), Field(description=MARKETS)] = (
+        Markets(names=DEFAULT_MARKETS)
+    )
+    paper_balance_krw: Annotated[
+        Amount, Field(ge=10_000, le=10**15, description="an amount of 10000 KRW or more")
+    ] = Decimal(10_000_000)
+
+
+class DatabaseConfig(Section):
+    """[database]"""
+
+    url: Annotated[
+        str,
+        AfterValidator(database_address),
+        Field(description='"embedded" or postgresql://user@host:5432/name'),
+    ] = "embedded"
+    pool_min: Annotated[int, Field(ge=1, le=1000, description="a whole number from 1 to 1000")] = 10
+    pool_max: Annotated[int, Field(ge=3, le=1000, description="a whole number from 3 to 1000")] = 20
+    acquire_timeout: Annotated[Duration, Field(description=DURATION)] = timedelta(seconds=5)
+    max_waiting: Annotated[int, Field(ge=1, le=100_000, description="1 to 100000")] = 200
+    statement_timeout: Annotated[Duration, Field(description=DURATION)] = timedelta(seconds=30)
+    isolation: Annotated[
+        Literal["read committed", "repeatable read", "serializable"],
+        Field(description='"read committed", "repeatable read" or "serializable"'),
+    ] = "read committed"
+    slow_query: Annotated[Duration, Field(description=DURATION)] = timedelta(milliseconds=100)
+
+    @model_validator(mode="after")
+    def _pool_is_possible(self) -> Self:
+        if self.pool_min > self.pool_max:
+            raise ValueError(f"pool_min: must not be more than pool_max ({self.pool_max})")
+        return self
+
+
+class RedisConfig(Section):
+    """[redis]"""
+
+    url: Annotated[
+        str,
+        AfterValidator(redis_address),
+        Field(description='"" for none, or redis://, rediss:// or unix://'),
+    ] = ""
+
+
+class UpbitConfig(Section):
+    """[upbit]"""
+
+    base_url: Annotated[
+        str,
+        Field(min_length=1, description="https:// (http:// on this machine), without /v1"),
+        AfterValidator(unversioned),
+    ] = "https://api.upbit.com"
+    websocket_url: Annotated[
+        str,
+        AfterValidator(stream_address),
+        Field(description="wss:// (ws:// on this machine)"),
+    ] = "wss://api.upbit.com/websocket/v1"
+    timeout: Annotated[Duration, Field(description=DURATION)] = timedelta(seconds=5)
+    max_concurrency: Annotated[int, Field(ge=1, le=100, description="1 to 100")] = 10
+    rate_share: Annotated[Number, Field(gt=0, le=1, description="more than 0, at most 1")] = 0.9
+
+
+class ModelPrice(Section):
+    """What a model costs, in USD for a million tokens; `cached` as `input` where it is missing."""
+
+    input: Annotated[Amount, Field(ge=0, description=PRICE)]
+    output: Annotated[Amount, Field(ge=0, description=PRICE)]
+    cached: Annotated[Amount | None, Field(ge=0, description=PRICE)] = None
+
+
+def _price(input_usd: str, output_usd: str, cached_usd: str) -> ModelPrice:
+    return ModelPrice(
+        input=Decimal(input_usd), output=Decimal(output_usd), cached=Decimal(cached_usd)
+    )
+
+
+def default_prices() -> dict[str, ModelPrice]:
+    """The published prices of 2026-11; config.toml holds the same table."""
+    return {
+        "gemini-3.8-flash": _price("0.75", "3.75", "0.075"),
+        "gemini-3.6-flash": _price("1.50", "7.50", "0.15"),
+        "gemini-3.5-flash": _price("1.50", "9.00", "0.15"),
+        "gemini-3.5-flash-lite": _price("0.30", "2.50", "0.03"),
+        "gemini-3.1-flash-lite": _price("0.25", "1.50", "0.025"),
+        "gemini-2.5-pro": _price("1.25", "10.00", "0.125"),
+        "gemini-2.5-flash": _price("0.30", "2.50", "0.03"),
+        "gemini-2.5-flash-lite": _price("0.10", "0.40", "0.01"),
+    }
+
+
+class GeminiConfig(Section):
+    """[gemini]"""
+
+    sdk: Annotated[
+        Literal["google-genai", "google-generativeai"],
+        Field(description='"google-genai" or "google-generativeai"'),
+    ] = "google-genai"
+    base_url: Annotated[
+        str,
+        AfterValidator(unversioned),
+        Field(description='"" for Google\'s own, or https:// (http:// on this machine)'),
+    ] = ""
+    api_version: Annotated[
+        Literal["v1", "v1beta", "v1alpha"], Field(description='"v1beta", "v1" or "v1alpha"')
+    ] = "v1beta"
+    model: Annotated[
+        str,
+        Field(
+            pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$",
+            description='a model\'s name without "models/"',
+        ),
+    ] = "gemini-3.5-flash-lite"
+    timeout: Annotated[Duration, Field(description=DURATION)] = timedelta(seconds=30)
+    daily_budget_usd: Annotated[
+        Amount, Field(ge=0, le=100_000, description="an amount from 0 to 100000 USD")
+    ] = Decimal("1.00")
+    max_output_tokens: Annotated[int, Field(ge=64, le=65_536, description="64 to 65536")] = 4096
+    temperature: Annotated[Number, Field(ge=0, le=2, description="0 to 2")] = 1.0
+    prices: Annotated[
+        dict[str, ModelPrice], Field(description="{input = 0.30, output = 2.50, cached = 0.03}")
+    ] = Field(default_factory=default_prices)
+
+
+def _known_source(value: str) -> str:
+    known = {each.name for each in entry_points(group="upbitd.signals")}
+    if value not in {"gemini", "rules"} | known:
+        raise ValueError("no entry point of that name in the group upbitd.signals")
+    return value
+
+
+class SignalsConfig(Section):
+    """[signals]"""
+
+    source: Annotated[
+        str,
+        AfterValidator(_known_source),
+        Field(description='"gemini", "rules" or an installed entry point of upbitd.signals'),
+    ] = "gemini"
+    shadow: Annotated[bool, Field(description="true or false")] = False
+
+
+class RetryConfig(Section):
+    """[retry]"""
+
+    delays: Annotated[
+        tuple[Annotated[Number, Field(gt=0, le=3600)], ...],
+        Field(strict=False, max_length=10, description="up to 10 waits above 0, in seconds"),
+    ] = (1.0, 2.0, 4.0)
+    max_wait: Annotated[Duration, Field(description=DURATION)] = timedelta(minutes=5)
+
+
+class HealthConfig(Section):
+    """[health]"""
+
+    host: Annotated[str, Field(min_length=1, description="a host name or address")] = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65_535, description="0 (any free one) to 65535")] = 8787
+    signal_max_age: Annotated[Duration, Field(description=DURATION)] = timedelta(hours=1)
+    order_max_age: Annotated[Duration, Field(description=DURATION)] = timedelta(hours=24)
+    token: Annotated[SecretStr, Field(description="a text of 16 characters or more, or none")] = (
+        SecretStr("")
+    )
+
+    @model_validator(mode="after")
+    def _open_port_needs_a_token(self) -> Self:
+        if 0 < len(self.token.get_secret_value()) < 16:  # noqa: PLR2004 - described above
+            raise ValueError("token: is shorter than 16 characters")
+        if not is_loopback(self.host) and not self.token.get_secret_value():
+            raise ValueError(
+                f"token: is missing, and host {self.host!r} can be reached from other machines"
+            )
+        return self
+
+
+SEVERITIES = 'one of "info", "warning", "critical"'
+
+
+class HookConfig(Section):
+    """One entry of alerts.hooks: exactly one of `exec`, `url`, `apprise`."""
+
+    exec: Annotated[
+        tuple[str, ...] | None, Field(strict=False, description='["/path", "argument"]')
+    ] = None
+    url: Annotated[SecretStr | None, Field(description="an http:// or https:// address")] = None
+    apprise: Annotated[SecretStr | None, Field(description="an address for apprise")] = None
+    min_severity: Annotated[
+        Literal["info", "warning", "critical"], Field(description=SEVERITIES)
+    ] = "info"
+    timeout: Annotated[Duration, Field(description=DURATION)] = timedelta(seconds=10)
+
+    @model_validator(mode="after")
+    def _one_target(self) -> Self:
+        given = [each for each in (self.exec, self.url, self.apprise) if each is not None]
+        if len(given) != 1:
+            raise ValueError(f"has {len(given)} of exec, url and apprise; give exactly one")
+        if self.exec is not None and not (self.exec and self.exec[0].startswith("/")):
+            raise ValueError("exec: must begin with the full path of a program")
+        if self.url is not None and not self.url.get_secret_value().startswith(
+            ("http://", "https://")
+        ):
+            raise ValueError("url: must begin with http:// or https://")
+        return self
+
+
+class AlertsConfig(Section):
+    """[alerts]"""
+
+    hooks: Annotated[
+        tuple[HookConfig, ...],
+        Field(strict=False, description='a list of {exec = ["/path"]} or {url = "https://..."}'),
+    ] = ()
+    dedupe: Annotated[Duration, Field(description=DURATION)] = timedelta(minutes=15)
+
+
+class LogConfig(Section):
+    """[log]"""
+
+    level: Annotated[
+        Literal["TRACE", "DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"],
+        Field(description="TRACE, DEBUG, INFO, WARNING, ERROR or CRITICAL"),
+    ] = "INFO"
+    format: Annotated[
+        Literal["auto", "json", "text"], Field(description='"auto", "json" or "text"')
+    ] = "auto"
+    file: Annotated[str, Field(description='"" for none, or a path')] = ""
+    rotation: Annotated[
+        Rotation, Field(description='a size such as "50 MB" or a duration such as "1d"')
+    ] = 50_000_000
+    retention: Annotated[Duration, Field(description='a duration such as "14d"')] = timedelta(
+        days=14
+    )
+
+
+class CacheConfig(Section):
+    """[cache]"""
+
+    settings_ttl: Annotated[Duration, Field(description=DURATION)] = timedelta(hours=1)
+    price_ttl: Annotated[Duration, Field(description=DURATION)] = timedelta(seconds=30)
+    signal_ttl: Annotated[Duration, Field(description=DURATION)] = timedelta(minutes=10)
+    market_info_ttl: Annotated[Duration, Field(description=DURATION)] = timedelta(hours=1)
+    max_entries: Annotated[int, Field(ge=1, le=10_000_000, description="1 to 10000000")] = 10_000
+
+
+class Secrets(Section):
+    """Keys, which come from the environment or from systemd credentials only."""
+
+    upbit_access_key: SecretStr | None = None
+    upbit_secret_key: SecretStr | None = None
+    gemini_api_key: SecretStr | None = None
+
+    def values(self) -> tuple[str, ...]:
+        """The keys that are set, in clear: for the log's masking and nothing else."""
+        keys = (self.upbit_access_key, self.upbit_secret_key, self.gemini_api_key)
+        return tuple(key.get_secret_value() for key in keys if key is not None)
+
+
+class Config(Section):
+    """The whole configuration, checked against itself."""
+
+    daemon: DaemonConfig = Field(default_factory=DaemonConfig)
+    trading: TradingConfig = TradingConfig()
+    database: DatabaseConfig = DatabaseConfig()
+    redis: RedisConfig = RedisConfig()
+    upbit: UpbitConfig = UpbitConfig()
+    gemini: GeminiConfig = Field(default_factory=GeminiConfig)
+    jobs: JobsConfig = JobsConfig()
+    signals: SignalsConfig = SignalsConfig()
+    retry: RetryConfig = RetryConfig()
+    health: HealthConfig = HealthConfig()
+    alerts: AlertsConfig = AlertsConfig()
+    log: LogConfig = LogConfig()
+    cache: CacheConfig = CacheConfig()
+    secrets: Secrets = Secrets()
+
+    def missing_keys(self) -> str | None:
+        """What is wrong with the keys for what the configuration asks for, or None."""
+        keys = self.secrets
+        if self.trading.mode == "live" and not (keys.upbit_access_key and keys.upbit_secret_key):
+            return (
+                'trading.mode: "live" needs UPBIT_ACCESS_KEY and UPBIT_SECRET_KEY in the '
+                'environment or as systemd credentials; without them use mode = "paper"'
+            )
+        if self.signals.source == "gemini" and not keys.gemini_api_key:
+            return (
+                'signals.source: "gemini" needs GEMINI_API_KEY in the environment or as a systemd '
+                'credential; without it use source = "rules"'
+            )
+        return None
+
+    def sensitive(self) -> tuple[str, ...]:
+        """Every secret text that this configuration holds, for the log's masking."""
+        hooks = [each for hook in self.alerts.hooks for each in (hook.url, hook.apprise) if each]
+        token = self.health.token.get_secret_value()
+        return (*self.secrets.values(), *(each.get_secret_value() for each in hooks), token)
