@@ -1,0 +1,191 @@
+"""The demo: the local exchange and the daemon as two real processes, and a check of what they did."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from daemon.child import die_with_parent
+
+READY_WITHIN_S = 60.0
+STOP_WITHIN_S = 30.0
+
+CONFIG = """\
+# The demo's own configuration: the real daemon in live mode against the local exchange.
+[daemon]
+state_dir = "{state_dir}"
+instance = "demo"
+
+[trading]
+mode = "live"
+
+[upbit]
+base_url = "{base_url}"
+websocket_url = "{websocket_url}"
+
+[gemini]
+base_url = "{gemini_url}"
+
+[jobs.market]
+every = "5s"
+offset = "0s"
+history = "6h"
+deadline = "60s"
+
+[jobs.signals]
+every = "10s"
+offset = "3s"
+
+[jobs.orders]
+every = "3s"
+
+[health]
+port = {port}
+
+[log]
+file = "{log_file}"
+"""
+
+
+class DemoFailed(Exception):
+    """The demo could not start, or did not do what it is there to show."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sandbox:
+    """What the running local exchange said of itself."""
+
+    base_url: str
+    websocket_url: str
+    gemini_url: str
+    access_key: str
+    secret_key: str
+    gemini_key: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What the user asked of the demo. Times in seconds; None runs until it is stopped."""
+
+    duration_s: float | None = None
+    port: int = 8787
+    data: Path | None = None
+    keep: Path | None = None
+
+
+@asynccontextmanager
+async def child(
+    *arguments: str, environ: Mapping[str, str], capture: bool = False
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Run `python -m …` for the length of the block; stop it with SIGTERM, and SIGKILL if it must."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        *arguments,
+        env=environ,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE if capture else None,
+        start_new_session=True,  # Ctrl-C in the terminal reaches the demo alone, which stops in order
+        preexec_fn=die_with_parent(signal.SIGTERM),
+    )
+    try:
+        yield process
+    finally:
+        await stop(process)
+
+
+async def stop(process: asyncio.subprocess.Process) -> int:
+    """Ask the process to end and return its exit code; kill it after half a minute."""
+    if process.returncode is None:
+        process.terminate()
+        try:
+            async with asyncio.timeout(STOP_WITHIN_S):
+                await process.wait()
+        except TimeoutError:
+            process.kill()
+    return await process.wait()
+
+
+async def read_sandbox(process: asyncio.subprocess.Process) -> Sandbox:
+    """Return what the sandbox says in its first line. Raises DemoFailed when it ends instead."""
+    assert process.stdout is not None  # noqa: S101 -- started with capture
+    line = await process.stdout.readline()
+    if not line:
+        raise DemoFailed(f"the local exchange ended with exit code {await process.wait()}")
+    said = json.loads(line)
+    return Sandbox(
+        base_url=said["base_url"],
+        websocket_url=said["websocket_url"],
+        gemini_url=said["gemini_url"],
+        access_key=said["access_key"],
+        secret_key=said["secret_key"],
+        gemini_key=said["gemini_key"],
+    )
+
+
+def write_config(folder: Path, sandbox: Sandbox, port: int) -> Path:
+    """Write the demo's config.toml into `folder` and return its path."""
+    path = folder / "config.toml"
+    text = CONFIG.format(
+        state_dir=_toml(folder / "state"),
+        log_file=_toml(folder / "upbitd.log"),
+        base_url=sandbox.base_url,
+        websocket_url=sandbox.websocket_url,
+        gemini_url=sandbox.gemini_url,
+        port=port,
+    )
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def environment(sandbox: Sandbox) -> dict[str, str]:
+    """Return the daemon's environment: ours without settings of another daemon, plus the keys."""
+    environ = {key: value for key, value in os.environ.items() if not key.startswith("UPBITD_")}
+    return environ | {
+        "UPBIT_ACCESS_KEY": sandbox.access_key,
+        "UPBIT_SECRET_KEY": sandbox.secret_key,
+        "GEMINI_API_KEY": sandbox.gemini_key,
+    }
+
+
+async def wait_ready(url: str, process: asyncio.subprocess.Process) -> None:
+    """Return when the daemon says that it is ready. Raises DemoFailed when it ends or stays silent."""
+    reason = "no answer"
+    async with httpx.AsyncClient(timeout=2) as http:
+        for _ in range(int(READY_WITHIN_S / 0.2)):
+            if process.returncode is not None:
+                raise DemoFailed(f"the daemon ended with exit code {process.returncode}")
+            try:
+                answer = await http.get(f"{url}/readyz")
+                if answer.is_success:
+                    return
+                reason = answer.text
+            except httpx.TransportError as error:
+                reason = str(error)
+            await asyncio.sleep(0.2)
+    raise DemoFailed(f"the daemon was not ready within {READY_WITHIN_S:.0f} s: {reason}")
+
+
+@asynccontextmanager
+async def folder(keep: Path | None) -> AsyncIterator[Path]:
+    """Give the demo a folder of its own, removed afterwards unless it is to be kept."""
+    if keep is not None:
+        keep.mkdir(parents=True, exist_ok=True)
+        yield keep.resolve()
+        return
+    with tempfile.TemporaryDirectory(prefix="upbitd-demo-", ignore_cleanup_errors=True) as name:
+        path = Path(name)
+        path.chmod(0o711)  # the embedded Postgres may run as another user, one level down
+        yield path
+
+
+def _toml(path: Path) -> str:
+    return str(path).replace("\\", "\\\\").replace('"', '\\"')

@@ -1,0 +1,162 @@
+"""The slot ledger: every due slot ends as exactly one row of `job_runs` and one metric line.
+
+The line goes out at once. The row waits in memory while the database is away, and is written
+when it is back.
+"""
+
+import asyncio
+import uuid
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
+from datetime import datetime
+
+from loguru import logger
+
+from daemon.metrics import JobMetric
+from jobs.errors import Transient
+from jobs.spec import Clock, Slot
+from jobs.store import runs
+from jobs.store.db import Database
+
+BATCH = 1000
+FLUSH_EVERY_S = 0.5
+NOT_IN_ROW = ("success", "lateness_s")
+
+
+def new_slot(job: str, scheduled_at: datetime) -> Slot:
+    """Return the slot with a run id of its own."""
+    return Slot(job=job, scheduled_at=scheduled_at, run_id=uuid.uuid4().hex)
+
+
+def skipped(slot: Slot, reason: str, at: datetime) -> JobMetric:
+    """Return the metric of a slot that did not run."""
+    return JobMetric(
+        job=slot.job,
+        run_id=slot.run_id,
+        scheduled_at=slot.scheduled_at,
+        started_at=None,
+        finished_at=at,
+        lateness_s=(at - slot.scheduled_at).total_seconds(),
+        duration_s=0.0,
+        success=False,
+        outcome="skipped",
+        reason=reason,
+    )
+
+
+class SlotLedger:
+    """Writes what became of each slot.
+
+    `emit` sends one metric line; `on_flush` is called after every pass that left nothing
+    unwritten (the writer lane's proof of life).
+    """
+
+    def __init__(
+        self,
+        db: Database,
+        emit: Callable[[JobMetric], None],
+        clock: Clock,
+        on_flush: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._db = db
+        self._emit = emit
+        self._clock = clock
+        self._on_flush = on_flush
+        self._unwritten: deque[JobMetric] = deque()
+        self._wake = asyncio.Event()
+
+    @property
+    def unwritten(self) -> int:
+        """How many rows wait for the database."""
+        return len(self._unwritten)
+
+    async def claim(self, slot: Slot) -> bool:
+        """Return whether the slot is ours to run; with the database away it is."""
+        try:
+            return await runs.claim(self._db, slot, self._clock())
+        except Transient:
+            return True
+
+    def close(self, metric: JobMetric) -> None:
+        """Send the line now and the row as soon as it can be written."""
+        self._emit(metric)
+        self._unwritten.append(metric)
+        self._wake.set()
+
+    def skip(self, job: str, instants: Iterable[datetime], reason: str) -> None:
+        """Close slots that will not run."""
+        now = self._clock()
+        for each in instants:
+            self.close(skipped(new_slot(job, each), reason, now))
+
+    async def flush(self) -> None:
+        """Write the waiting rows; those that cannot be written go on waiting."""
+        while self._unwritten:
+            batch = [self._unwritten[i] for i in range(min(BATCH, len(self._unwritten)))]
+            await runs.record(self._db, [_row(metric) for metric in batch])
+            for _ in batch:
+                self._unwritten.popleft()
+
+    async def flush_forever(self) -> None:
+        """Write rows as they come until cancelled; outlive the database's absences."""
+        while True:
+            try:
+                await self.flush()
+                self._on_flush()
+            except Transient as error:
+                logger.bind(event="slots.waiting", rows=self.unwritten, error=str(error)).warning(
+                    "Slot rows wait for the database"
+                )
+            self._wake.clear()
+            try:
+                async with asyncio.timeout(FLUSH_EVERY_S):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+
+    async def close_abandoned(self) -> int:
+        """Close runs that an earlier process left without an outcome; return how many."""
+        left = await runs.abandoned(self._db)
+        now = self._clock()
+        reason = "the process ended during the run"
+        await runs.close_abandoned(self._db, [each.slot.run_id for each in left], reason, now)
+        for each in left:
+            self._emit(_cancelled(each, reason, now))
+        return len(left)
+
+    async def skip_missed(self, job: str, instants: Sequence[datetime], reason: str) -> int:
+        """Write slots that came due while nobody looked; return how many had no row yet."""
+        written = 0
+        now = self._clock()
+        for start in range(0, len(instants), BATCH):
+            batch = [
+                skipped(new_slot(job, each), reason, now)
+                for each in instants[start : start + BATCH]
+            ]
+            new = await runs.record_skipped(self._db, [_row(metric) for metric in batch])
+            for metric in batch:
+                if metric.scheduled_at in new:
+                    self._emit(metric)
+            written += len(new)
+        return written
+
+
+def _row(metric: JobMetric) -> dict[str, object]:
+    return {name: value for name, value in asdict(metric).items() if name not in NOT_IN_ROW}
+
+
+def _cancelled(each: runs.Abandoned, reason: str, at: datetime) -> JobMetric:
+    return JobMetric(
+        job=each.slot.job,
+        run_id=each.slot.run_id,
+        scheduled_at=each.slot.scheduled_at,
+        started_at=each.started_at,
+        finished_at=at,
+        lateness_s=(each.started_at - each.slot.scheduled_at).total_seconds(),
+        duration_s=(at - each.started_at).total_seconds(),
+        success=False,
+        outcome="cancelled",
+        reason=reason,
+        attempts=1,
+    )

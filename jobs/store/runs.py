@@ -1,0 +1,104 @@
+"""Queries of `job_runs`, the slot ledger: one row for every due slot."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import func, select, update
+from sqlalchemy.dialects.postgresql import insert
+
+from jobs.spec import Slot
+from jobs.store.db import Database
+from jobs.store.tables import job_runs
+
+KEY = ("job", "scheduled_at")
+
+
+async def claim(db: Database, slot: Slot, started_at: datetime) -> bool:
+    """Make the slot ours; False when it has a row already, so that nobody runs a slot twice."""
+    row = (
+        insert(job_runs)
+        .values(
+            job=slot.job,
+            scheduled_at=slot.scheduled_at,
+            run_id=slot.run_id,
+            started_at=started_at,
+        )
+        .on_conflict_do_nothing()
+        .returning(job_runs.c.run_id)
+    )
+    async with db.begin() as tx:
+        return (await tx.execute(row)).first() is not None
+
+
+async def record(db: Database, rows: Sequence[Mapping[str, object]]) -> None:
+    """Store outcomes. A row that already has one keeps it; running this twice changes nothing."""
+    if not rows:
+        return
+    new = insert(job_runs)
+    upsert = new.on_conflict_do_update(
+        index_elements=KEY,
+        set_={name: new.excluded[name] for name in rows[0] if name not in KEY},
+        where=job_runs.c.outcome.is_(None) & (job_runs.c.run_id == new.excluded.run_id),
+    )
+    async with db.begin() as tx:
+        await tx.execute(upsert, list(rows))
+
+
+async def record_skipped(db: Database, rows: Sequence[Mapping[str, object]]) -> set[datetime]:
+    """Store slots of one job that did not run; return the instants that had no row before."""
+    if not rows:
+        return set()
+    new = (
+        insert(job_runs)
+        .values(list(rows))
+        .on_conflict_do_nothing()
+        .returning(job_runs.c.scheduled_at)
+    )
+    async with db.begin() as tx:
+        return set((await tx.execute(new)).scalars())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Abandoned:
+    """A slot whose run began and whose process ended before it said how the run went."""
+
+    slot: Slot
+    started_at: datetime
+
+
+async def abandoned(db: Database) -> list[Abandoned]:
+    """Return the rows without an outcome, oldest first."""
+    open_rows = (
+        select(job_runs.c.job, job_runs.c.scheduled_at, job_runs.c.run_id, job_runs.c.started_at)
+        .where(job_runs.c.outcome.is_(None))
+        .order_by(job_runs.c.scheduled_at)
+    )
+    async with db.begin() as tx:
+        rows = (await tx.execute(open_rows)).all()
+    return [
+        Abandoned(
+            slot=Slot(job=row.job, scheduled_at=row.scheduled_at, run_id=row.run_id),
+            started_at=row.started_at,
+        )
+        for row in rows
+    ]
+
+
+async def close_abandoned(db: Database, run_ids: Sequence[str], reason: str, at: datetime) -> None:
+    """Give the named runs, where they have no outcome yet, the outcome `cancelled`."""
+    if not run_ids:
+        return
+    async with db.begin() as tx:
+        await tx.execute(
+            update(job_runs)
+            .where(job_runs.c.run_id.in_(run_ids), job_runs.c.outcome.is_(None))
+            .values(outcome="cancelled", reason=reason, finished_at=at)
+        )
+
+
+async def newest(db: Database) -> dict[str, datetime]:
+    """Return the instant of every job's newest slot."""
+    last = select(job_runs.c.job, func.max(job_runs.c.scheduled_at)).group_by(job_runs.c.job)
+    async with db.begin() as tx:
+        return {row[0]: row[1] for row in await tx.execute(last)}

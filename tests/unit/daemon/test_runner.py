@@ -1,0 +1,222 @@
+"""Every slot that a run takes ends as one metric that says truly what became of it."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from daemon.metrics import JobMetric
+from daemon.retry import RetryPolicy
+from daemon.runner import Runner
+from jobs.errors import Banned, Permanent, RateLimited, Unavailable
+from jobs.spec import Incident, JobSpec, Slot, count_api_call, current_tally
+
+AT = datetime(2026, 1, 5, tzinfo=UTC)
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Record:
+    """Stands for ledger, notifier and scheduler: remembers what it was told, in order."""
+
+    def __init__(self, *, ours: bool = True) -> None:
+        self.ours = ours
+        self.metrics: list[JobMetric] = []
+        self.skipped: list[tuple[str, datetime, str]] = []
+        self.incidents: list[Incident] = []
+        self.resolved: list[str] = []
+        self.deferred: list[tuple[str, datetime]] = []
+        self.ended: list[str] = []
+
+    async def claim(self, slot: Slot) -> bool:
+        return self.ours
+
+    def close(self, metric: JobMetric) -> None:
+        self.metrics.append(metric)
+
+    def skip(self, job: str, instants: Sequence[datetime], reason: str) -> None:
+        self.skipped += [(job, each, reason) for each in instants]
+
+    async def notify(self, incident: Incident) -> None:
+        self.incidents.append(incident)
+
+    async def resolve(self, incident: str) -> None:
+        self.resolved.append(incident)
+
+    def runner(self, run: Callable[[Slot], Awaitable[int]], *, deadline_s: float = 60) -> Runner:
+        return Runner(
+            {"market": JobSpec(name="market", run=run, deadline_s=deadline_s)},
+            self,
+            RetryPolicy(),
+            self,
+            clock=now,
+            on_deferred=lambda job, at: self.deferred.append((job, at)),
+            on_end=lambda job, _: self.ended.append(job),
+            mask=lambda text: text.replace("s3cret", "***"),
+        )
+
+
+async def run_once(runner: Runner) -> None:
+    runner.due("market", [AT])
+    await runner.drain(1e6)
+
+
+def failing(*errors: BaseException) -> Callable[[Slot], Awaitable[int]]:
+    left = list(errors)
+
+    async def run(_: Slot) -> int:
+        if left:
+            raise left.pop(0)
+        return 7
+
+    return run
+
+
+def test_a_good_run_tells_times_rows_and_what_it_used(run_virtual: Any) -> None:
+    async def run(slot: Slot) -> int:
+        assert slot.scheduled_at == AT
+        count_api_call()
+        count_api_call()
+        tally = current_tally.get()
+        assert tally is not None
+        tally.tokens_in, tally.cost_usd = 5, Decimal("0.25")
+        await asyncio.sleep(1.5)
+        return 3
+
+    record = Record()
+    run_virtual(run_once(record.runner(run)))
+    (metric,) = record.metrics
+    assert (metric.outcome, metric.success, metric.reason) == ("ok", True, None)
+    assert (metric.rows, metric.api_calls, metric.tokens_in) == (3, 2, 5)
+    assert metric.cost_usd == Decimal("0.25")
+    assert (metric.lateness_s, metric.duration_s, metric.attempts) == (0.0, 1.5, 1)
+    assert metric.finished_at == AT + timedelta(seconds=1.5)
+    assert record.resolved == ["job:market"]
+    assert record.ended == ["market"]
+
+
+def test_transients_within_the_tries_end_well(run_virtual: Any) -> None:
+    record = Record()
+    run_virtual(run_once(record.runner(failing(*[Unavailable("down")] * 3))))
+    (metric,) = record.metrics
+    assert (metric.outcome, metric.attempts, metric.waited_s, metric.rows) == ("ok", 4, 7.0, 7)
+    assert record.incidents == []
+
+
+def test_exhaustion_alerts_and_the_next_success_recovers(run_virtual: Any) -> None:
+    record = Record()
+    runner = record.runner(failing(*[Unavailable("down, s3cret")] * 4))
+
+    async def twice() -> None:
+        await run_once(runner)
+        await run_once(runner)
+
+    run_virtual(twice())
+    first, second = record.metrics
+    assert (first.outcome, first.reason, first.attempts) == ("failed", "retries exhausted", 4)
+    assert (first.error_type, first.error) == ("Unavailable", "down, ***")
+    assert second.outcome == "ok"
+    (incident,) = record.incidents
+    assert (incident.kind, incident.incident) == ("retry_exhausted", "job:market")
+    assert incident.error == "down, ***"
+    assert record.resolved == ["job:market"]
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"), [(Permanent("no such market"), "permanent"), (KeyError("x"), "bug")]
+)
+def test_what_is_not_transient_fails_at_once(
+    run_virtual: Any, error: Exception, reason: str
+) -> None:
+    record = Record()
+    run_virtual(run_once(record.runner(failing(error))))
+    (metric,) = record.metrics
+    assert (metric.outcome, metric.reason, metric.attempts) == ("failed", reason, 1)
+    assert record.incidents[0].kind == "permanent_failure"
+
+
+def test_a_long_ban_defers_the_run_to_its_end(run_virtual: Any) -> None:
+    record = Record()
+    banned = Banned("blocked", retry_after_s=900.0, wait_source="ban")
+    run_virtual(run_once(record.runner(failing(banned))))
+    (metric,) = record.metrics
+    assert (metric.outcome, metric.success) == ("deferred", False)
+    assert metric.reason == "ban: the server asked for 900 s"
+    assert record.deferred == [("market", AT + timedelta(seconds=900))]
+    assert record.incidents == []
+
+
+def test_a_run_over_its_deadline_is_ended(run_virtual: Any) -> None:
+    async def hang(_: Slot) -> int:
+        await asyncio.sleep(1e5)
+        return 0
+
+    record = Record()
+    run_virtual(run_once(record.runner(hang, deadline_s=30)))
+    (metric,) = record.metrics
+    assert (metric.outcome, metric.duration_s) == ("timeout", 30.0)
+    assert metric.reason == "over the deadline of 30 s"
+    assert record.incidents[0].kind == "retry_exhausted"
+
+
+def test_a_timeout_of_the_jobs_own_is_a_bug_not_the_deadline(run_virtual: Any) -> None:
+    record = Record()
+    run_virtual(run_once(record.runner(failing(TimeoutError("mine")))))
+    assert (record.metrics[0].outcome, record.metrics[0].reason) == ("failed", "bug")
+
+
+def test_a_busy_job_skips_its_next_slot_and_missed_ones_are_told(run_virtual: Any) -> None:
+    async def slow(_: Slot) -> int:
+        await asyncio.sleep(25)
+        return 0
+
+    async def main() -> None:
+        runner = record.runner(slow)
+        ten = timedelta(seconds=10)
+        runner.due("market", [AT - ten, AT])
+        assert runner.running == {"market"}
+        await asyncio.sleep(10)
+        runner.due("market", [AT + ten])
+        await runner.drain(60)
+        assert runner.running == frozenset()
+        runner.due("market", [AT + 3 * ten])
+        await runner.drain(60)
+
+    record = Record()
+    run_virtual(main())
+    assert [each[2] for each in record.skipped] == ["missed", "still running"]
+    assert [each.outcome for each in record.metrics] == ["ok", "ok"]
+
+
+def test_draining_waits_for_the_grace_and_then_cancels(run_virtual: Any) -> None:
+    async def slow(_: Slot) -> int:
+        await asyncio.sleep(25)
+        return 0
+
+    async def main() -> None:
+        runner = record.runner(slow)
+        runner.due("market", [AT])
+        assert not await runner.drain(20)
+
+    record = Record()
+    run_virtual(main())
+    (metric,) = record.metrics
+    assert (metric.outcome, metric.duration_s) == ("cancelled", 20.0)
+
+
+def test_a_slot_with_a_row_is_not_run_again(run_virtual: Any) -> None:
+    record = Record(ours=False)
+    run_virtual(run_once(record.runner(failing())))
+    assert record.metrics == []
+
+
+def test_retry_after_is_sat_out_inside_the_run(run_virtual: Any) -> None:
+    record = Record()
+    wait = RateLimited("slow", retry_after_s=12.5, wait_source="retry-after")
+    run_virtual(run_once(record.runner(failing(wait))))
+    assert (record.metrics[0].outcome, record.metrics[0].waited_s) == ("ok", 12.5)
