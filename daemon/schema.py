@@ -1,0 +1,97 @@
+"""The schema's revisions, by Alembic: where a database stands, and moving it up or down.
+
+Everything here blocks; call it through `asyncio.to_thread`.
+"""
+
+import importlib.util
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import psycopg
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, create_engine, text
+from sqlalchemy.pool import NullPool
+
+from jobs.store.db import translated
+
+MIGRATION_LOCK = 0x7570_6269_7464  # "upbitd": one migrator at a time in a database
+APPLICATION_NAME = "upbitd-migrate"
+CONNECT_TIMEOUT_S = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """Where a database stands: its revision, ours, and what lies between, oldest first."""
+
+    current: str | None
+    head: str
+    pending: tuple[str, ...]
+
+    @property
+    def at_head(self) -> bool:
+        """Whether the database is exactly what this program was written for."""
+        return self.current == self.head
+
+
+def upgrade(url: str) -> None:
+    """Bring the database to head; a second migrator waits for the first. Raises Unavailable."""
+    with _migrating(url) as config:
+        command.upgrade(config, "head")
+
+
+def downgrade(url: str, revision: str) -> None:
+    """Take the database back to `revision` (`base`: nothing is left). Raises Unavailable."""
+    with _migrating(url) as config:
+        command.downgrade(config, revision)
+
+
+def status(url: str) -> Status:
+    """Where the database stands now. Raises Unavailable."""
+    script = ScriptDirectory.from_config(_config())
+    head = script.get_current_head()
+    if head is None:
+        raise RuntimeError("the package migrations holds no revision")
+    with _connected(url) as connection:
+        current = MigrationContext.configure(connection).get_current_revision()
+    known = {revision.revision for revision in script.walk_revisions()}
+    if current is not None and current not in known:  # written by a newer program
+        return Status(current=current, head=head, pending=())
+    revisions = script.iterate_revisions(head, current or "base")
+    pending = tuple(reversed([each.revision for each in revisions]))
+    return Status(current=current, head=head, pending=pending)
+
+
+@contextmanager
+def _migrating(url: str) -> Iterator[Config]:
+    with _connected(url) as connection:
+        connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": MIGRATION_LOCK})
+        connection.commit()  # the lock is the session's and outlives every transaction
+        config = _config()
+        config.attributes["connection"] = connection
+        yield config
+
+
+@contextmanager
+def _connected(url: str) -> Iterator[Connection]:
+    def connect() -> psycopg.Connection:
+        return psycopg.connect(
+            url, application_name=APPLICATION_NAME, connect_timeout=CONNECT_TIMEOUT_S
+        )
+
+    engine = create_engine("postgresql+psycopg://", creator=connect, poolclass=NullPool)
+    with translated(), engine.connect() as connection:
+        yield connection
+
+
+def _config() -> Config:
+    spec = importlib.util.find_spec("migrations")  # found, not imported: the arrow stays one way
+    if spec is None or not spec.submodule_search_locations:
+        raise RuntimeError("the package migrations is not installed")
+    config = Config()
+    config.set_main_option("script_location", spec.submodule_search_locations[0].replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    return config
