@@ -1,4 +1,4 @@
-"""The demo: the local exchange and the daemon as two real processes, and a check of what they did."""
+"""The demo: the local exchange and the daemon as two real processes over real HTTP."""
 
 import asyncio
 import json
@@ -6,8 +6,8 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,7 +85,7 @@ class Options:
 async def child(
     *arguments: str, environ: Mapping[str, str], capture: bool = False
 ) -> AsyncIterator[asyncio.subprocess.Process]:
-    """Run `python -m …` for the length of the block; stop it with SIGTERM, and SIGKILL if it must."""
+    """Run `python -m …` for the length of the block; stop it in order, by force if it must be."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -93,7 +93,7 @@ async def child(
         env=environ,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE if capture else None,
-        start_new_session=True,  # Ctrl-C in the terminal reaches the demo alone, which stops in order
+        start_new_session=True,  # Ctrl-C reaches the demo alone, which stops all in order
         preexec_fn=die_with_parent(signal.SIGTERM),
     )
     try:
@@ -157,7 +157,7 @@ def environment(sandbox: Sandbox) -> dict[str, str]:
 
 
 async def wait_ready(url: str, process: asyncio.subprocess.Process) -> None:
-    """Return when the daemon says that it is ready. Raises DemoFailed when it ends or stays silent."""
+    """Return when the daemon is ready. Raises DemoFailed when it ends or stays silent."""
     reason = "no answer"
     async with httpx.AsyncClient(timeout=2) as http:
         for _ in range(int(READY_WITHIN_S / 0.2)):
@@ -174,8 +174,8 @@ async def wait_ready(url: str, process: asyncio.subprocess.Process) -> None:
     raise DemoFailed(f"the daemon was not ready within {READY_WITHIN_S:.0f} s: {reason}")
 
 
-@asynccontextmanager
-async def folder(keep: Path | None) -> AsyncIterator[Path]:
+@contextmanager
+def folder(keep: Path | None) -> Iterator[Path]:
     """Give the demo a folder of its own, removed afterwards unless it is to be kept."""
     if keep is not None:
         keep.mkdir(parents=True, exist_ok=True)

@@ -33,6 +33,18 @@ class Ledger(Protocol):
         ...
 
 
+class Observer(Protocol):
+    """Who watches the runs: health, metrics, the watchdog (daemon/board.py)."""
+
+    def began(self, job: str, at: datetime) -> None:
+        """A run began."""
+        ...
+
+    def ended(self, metric: JobMetric) -> None:
+        """A run ended, whatever its outcome."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ending:
     """How a run ended. `deferred_s` is the wait, from now, after which a follow-up is due."""
@@ -57,8 +69,7 @@ class Runner:
     """Runs due slots, each job at most once at a time, and never one job behind another.
 
     `on_deferred` is told the job and the instant of the follow-up run that a server's wait asks
-    for; `on_end` is called with every job whose run ended, whatever the outcome (the job lane's
-    proof of life). `mask` takes secrets out of error texts.
+    for. `mask` takes secrets out of error texts.
     """
 
     def __init__(
@@ -70,7 +81,7 @@ class Runner:
         *,
         clock: Clock,
         on_deferred: Callable[[str, datetime], None],
-        on_end: Callable[[str, JobMetric], None] = lambda _job, _metric: None,
+        observer: Observer,
         mask: Callable[[str], str] = str,
     ) -> None:
         self._specs = specs
@@ -79,7 +90,7 @@ class Runner:
         self._notifier = notifier
         self._clock = clock
         self._on_deferred = on_deferred
-        self._on_end = on_end
+        self._observer = observer
         self._mask = mask
         self._running: dict[str, asyncio.Task[None]] = {}
         self._healthy: set[str] = set()
@@ -121,6 +132,7 @@ class Runner:
             if not await self._ledger.claim(slot):
                 logger.bind(event="slot.taken").info("Slot has a row already")
                 return
+            self._observer.began(slot.job, started_at)
             tally = Tally()
             current_tally.set(tally)
             progress = Progress()
@@ -128,7 +140,7 @@ class Runner:
             span = Span(started_at, self._clock(), asyncio.get_running_loop().time() - began_s)
             metric = self._metric(slot, ending, progress, tally, span)
             self._ledger.close(metric)
-            self._on_end(slot.job, metric)
+            self._observer.ended(metric)
             await self._follow_up(metric, ending)
 
     async def _ending(self, spec: JobSpec, slot: Slot, progress: Progress) -> Ending:

@@ -46,12 +46,17 @@ class Schedule:
         """
         return cls(_Shifted(CronTrigger.from_crontab(expression, timezone=zone), offset))
 
+    def next_after(self, instant: datetime) -> datetime | None:
+        """Return the first instant later than `instant`, None when there is none any more."""
+        due = self.trigger.get_next_fire_time(None, instant + timedelta(microseconds=1))
+        return None if due is None else due.astimezone(UTC)
+
     def between(self, after: datetime, until: datetime) -> Iterator[datetime]:
         """Yield the instants later than `after` and not later than `until`."""
-        present = after + timedelta(microseconds=1)
-        while (due := self.trigger.get_next_fire_time(None, present)) is not None and due <= until:
-            yield due.astimezone(UTC)
-            present = due + timedelta(microseconds=1)
+        due = self.next_after(after)
+        while due is not None and due <= until:
+            yield due
+            due = self.next_after(due)
 
 
 class _Shifted(BaseTrigger):  # type: ignore[misc]  # apscheduler has no types
@@ -119,8 +124,7 @@ class Scheduler:
     def start(self, schedules: dict[str, Schedule], after: datetime) -> None:
         """Begin; the first instants handed over are the first ones later than `after`."""
         for name, schedule in schedules.items():
-            first = schedule.trigger.get_next_fire_time(None, after + timedelta(microseconds=1))
-            self._add(name, schedule.trigger, name, first)
+            self._add(name, schedule.trigger, name, schedule.next_after(after))
         self._inner.start()
 
     def once(self, name: str, at: datetime) -> None:

@@ -22,7 +22,7 @@ def now() -> datetime:
 
 
 class Record:
-    """Stands for ledger, notifier and scheduler: remembers what it was told, in order."""
+    """Stands for ledger, observer, notifier and scheduler: remembers what it was told, in order."""
 
     def __init__(self, *, ours: bool = True) -> None:
         self.ours = ours
@@ -31,7 +31,7 @@ class Record:
         self.incidents: list[Incident] = []
         self.resolved: list[str] = []
         self.deferred: list[tuple[str, datetime]] = []
-        self.ended: list[str] = []
+        self.seen: list[tuple[str, str]] = []
 
     async def claim(self, slot: Slot) -> bool:
         return self.ours
@@ -41,6 +41,12 @@ class Record:
 
     def skip(self, job: str, instants: Sequence[datetime], reason: str) -> None:
         self.skipped += [(job, each, reason) for each in instants]
+
+    def began(self, job: str, at: datetime) -> None:
+        self.seen.append(("began", job))
+
+    def ended(self, metric: JobMetric) -> None:
+        self.seen.append(("ended", metric.job))
 
     async def notify(self, incident: Incident) -> None:
         self.incidents.append(incident)
@@ -56,7 +62,7 @@ class Record:
             self,
             clock=now,
             on_deferred=lambda job, at: self.deferred.append((job, at)),
-            on_end=lambda job, _: self.ended.append(job),
+            observer=self,
             mask=lambda text: text.replace("s3cret", "***"),
         )
 
@@ -97,7 +103,7 @@ def test_a_good_run_tells_times_rows_and_what_it_used(run_virtual: Any) -> None:
     assert (metric.lateness_s, metric.duration_s, metric.attempts) == (0.0, 1.5, 1)
     assert metric.finished_at == AT + timedelta(seconds=1.5)
     assert record.resolved == ["job:market"]
-    assert record.ended == ["market"]
+    assert record.seen == [("began", "market"), ("ended", "market")]
 
 
 def test_transients_within_the_tries_end_well(run_virtual: Any) -> None:
