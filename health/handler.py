@@ -1,0 +1,233 @@
+"""One connection of the health port: reads requests, lets them through the gate, answers."""
+
+import hmac
+import io
+import ipaddress
+import re
+import socket
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler
+from typing import Any, Final, Protocol, cast
+from urllib.parse import parse_qsl, urlsplit
+
+from loguru import logger
+
+from health.response import SECURITY_HEADERS, Request, Response, Route, json_response
+
+REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+ALLOWED: Final = "GET, HEAD"
+MAX_QUERY_FIELDS: Final = 20
+
+
+class Port(Protocol):
+    """What a connection needs to know of the port it belongs to."""
+
+    routes: Mapping[str, Route]
+
+    @property
+    def token(self) -> str | None:
+        """What callers have to know; None lets loopback names through."""
+        ...
+
+    @property
+    def read_timeout_s(self) -> float:
+        """How long a request's head may take, in total."""
+        ...
+
+    def mark(self, connection: socket.socket, *, waiting: bool) -> None:
+        """Note whether the connection waits for a request or works on one."""
+        ...
+
+
+class _Reader(io.RawIOBase):
+    """Reads a socket up to one total deadline; the stdlib's timeout starts anew with each byte."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._deadline_s = 0.0
+
+    def allow(self, timeout_s: float) -> None:
+        """Start the deadline: `timeout_s` seconds from now."""
+        self._deadline_s = time.monotonic() + timeout_s
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        """Read what has come; raises TimeoutError at the deadline."""
+        left_s = self._deadline_s - time.monotonic()
+        if left_s <= 0:
+            raise TimeoutError("the request did not come in time")
+        self._connection.settimeout(left_s)
+        return self._connection.recv_into(buffer)
+
+
+class Handler(BaseHTTPRequestHandler):
+    """GET and HEAD on the routes of its port; every error is JSON."""
+
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    wbufsize = 65536  # head and body leave in one piece
+
+    def setup(self) -> None:
+        """Put the deadline under the reader."""
+        super().setup()
+        self.rfile.close()
+        self._reader = _Reader(self.connection)
+        self.rfile = io.BufferedReader(self._reader)
+        self.request_id = ""
+
+    @property
+    def port(self) -> Port:
+        """The port this connection belongs to."""
+        return cast(Port, self.server)
+
+    def handle_one_request(self) -> None:
+        """Wait for one request and answer it."""
+        self.request_id, self.path = uuid.uuid4().hex, ""
+        self._started_s = time.perf_counter()
+        self._reader.allow(self.port.read_timeout_s)
+        self.port.mark(self.connection, waiting=True)
+        super().handle_one_request()
+
+    def do_GET(self) -> None:
+        """Answer with a body."""
+        self._answer()
+
+    def do_HEAD(self) -> None:
+        """Answer with the same head and no body."""
+        self._answer()
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """The stdlib's own refusals (malformed, too long, unknown method), as JSON."""
+        del explain
+        self.close_connection = True  # what follows on this connection cannot be trusted
+        if code == HTTPStatus.NOT_IMPLEMENTED:
+            self._send(_error(405, "only GET and HEAD are answered", headers={"Allow": ALLOWED}))
+        else:
+            self._send(_error(code, message or HTTPStatus(code).phrase))
+
+    def version_string(self) -> str:
+        """Name the program, not its parts."""
+        return "upbitd"
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Requests are logged when they are answered; the stdlib's own lines say no more."""
+
+    def _answer(self) -> None:
+        self.port.mark(self.connection, waiting=False)
+        self._started_s = time.perf_counter()
+        given = self.headers.get("X-Request-ID", "")
+        if REQUEST_ID.fullmatch(given):
+            self.request_id = given
+        if self.headers.get("Content-Length", "0") != "0" or "Transfer-Encoding" in self.headers:
+            self.close_connection = True  # a body that nobody reads would pass for a request
+        with logger.contextualize(request_id=self.request_id):
+            self._send(self._respond())
+
+    def _respond(self) -> Response:
+        try:
+            url = urlsplit(self.path)
+            query = dict(parse_qsl(url.query, max_num_fields=MAX_QUERY_FIELDS))
+        except ValueError:
+            return _error(400, "the address cannot be read")
+        token = query.pop("token", None)
+        if (refusal := self._refusal(token)) is not None:
+            return refusal
+        route = self.port.routes.get(url.path)
+        if route is None:
+            return _error(404, "no such path", paths=sorted(self.port.routes))
+        return _guarded(route, Request(path=url.path, query=query, request_id=self.request_id))
+
+    def _refusal(self, query_token: str | None) -> Response | None:
+        """Why this caller gets no answer: a wrong token, or a name that is not this machine's.
+
+        A page anywhere can point its own name at 127.0.0.1 and read what its visitors' daemons
+        say; without a token only addresses and localhost are therefore answered.
+        """
+        if self.port.token is None:
+            if _is_local_name(self.headers.get("Host")):
+                return None
+            return _error(421, "call this port by its address or as localhost, or set health.token")
+        scheme, _, bearer = self.headers.get("Authorization", "").partition(" ")
+        given = bearer.strip() if scheme.lower() == "bearer" else query_token or ""
+        if hmac.compare_digest(given.encode(), self.port.token.encode()):
+            return None
+        challenge = {"WWW-Authenticate": 'Bearer realm="upbitd"'}
+        return _error(401, "a token is required: Authorization: Bearer …", headers=challenge)
+
+    def _send(self, response: Response) -> None:
+        head = {
+            **SECURITY_HEADERS,
+            **response.headers,
+            "Content-Type": response.content_type,
+            "Content-Length": str(len(response.body)),
+            "X-Request-ID": self.request_id,
+        }
+        # who is slow to take the answer may be evicted like who is slow to ask
+        self.port.mark(self.connection, waiting=True)
+        self.connection.settimeout(self.port.read_timeout_s)
+        self.send_response(response.status)
+        for name, value in head.items():
+            self.send_header(name, value)
+        if self.close_connection:
+            self.send_header("Connection", "close")
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(response.body)
+        self.wfile.flush()
+        self._log(response.status)
+
+    def _log(self, status: int) -> None:
+        duration_ms = round((time.perf_counter() - self._started_s) * 1000, 3)
+        # the query stays out: it may hold the token
+        path = self.path.partition("?")[0]
+        log = logger.bind(
+            event="health.request",
+            request_id=self.request_id,
+            method=self.command,
+            path=path,
+            status=status,
+            duration_ms=duration_ms,
+        )
+        log.debug("health port answered")
+
+
+def _guarded(route: Callable[[Request], Response], request: Request) -> Response:
+    try:
+        return route(request)
+    except Exception as exc:  # noqa: BLE001 - the boundary: a route's bug is an answer, not silence
+        log = logger.bind(event="health.route_failed", path=request.path)
+        log.opt(exception=exc).error("a route of the health port failed")
+        return _error(500, "this path failed; the log has the reason under this request id")
+
+
+def _error(
+    status: int,
+    message: str,
+    *,
+    headers: Mapping[str, str] | None = None,
+    paths: Sequence[str] | None = None,
+) -> Response:
+    body: dict[str, object] = {"error": message}
+    if paths is not None:
+        body["paths"] = list(paths)
+    return json_response(body, status, headers)
+
+
+def _is_local_name(host: str | None) -> bool:
+    """Whether a Host header is an address or localhost. HTTP/1.0 may send none."""
+    if host is None:
+        return True
+    try:
+        name = (urlsplit(f"//{host}").hostname or "").rstrip(".")
+        if name == "localhost" or name.endswith(".localhost"):
+            return True
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
