@@ -1,0 +1,193 @@
+"""Log lines: JSON, one object a line, masked; everything that the process says goes through here.
+
+`configure` takes over loguru, the standard library's logging, warnings and uncaught exceptions.
+The line is masked as a finished string, so that tracebacks and nested values are covered.
+"""
+
+import asyncio
+import logging
+import sys
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TextIO
+
+from loguru import logger
+
+from daemon.config_sections import LogConfig
+from daemon.log_lines import json_line, text_line
+from daemon.log_outputs import Output, RotatingFile, StreamOutput
+from daemon.masking import Masker
+
+if TYPE_CHECKING:
+    from loguru import Message, Record
+
+QUIET = {
+    "apscheduler": logging.WARNING,
+    "asyncio": logging.WARNING,
+    "google_genai": logging.WARNING,
+    "httpcore": logging.WARNING,
+    "httpx": logging.WARNING,
+    "httpx2": logging.WARNING,
+    "hpack": logging.WARNING,
+    "psycopg": logging.WARNING,
+    "sqlalchemy": logging.WARNING,
+    "urllib3": logging.WARNING,
+    "uvicorn.access": logging.WARNING,
+    "websockets": logging.WARNING,
+}
+"""Libraries that would write a line for every request, run or statement."""
+
+Line = Callable[["Record", str], str]
+
+
+@dataclass(slots=True)
+class Logs:
+    """The configured log. `mask` is for texts that leave the process by another way."""
+
+    mask: Masker
+    outputs: list[Output]
+    _undo: list[Callable[[], None]] = field(default_factory=list)
+
+    def on_loop_error(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Log what asyncio would have printed; give it to `loop.set_exception_handler`."""
+        del loop
+        exception = context.get("exception")
+        logger.bind(event="process.loop_error", detail=context.get("message")).opt(
+            exception=exception
+        ).error("The event loop caught an error")
+
+    def close(self) -> None:
+        """Give everything back as it was, and close the file."""
+        while self._undo:
+            self._undo.pop()()
+        for output in self.outputs:
+            output.close()
+
+
+def configure(log: LogConfig, secrets: Iterable[str], *, stream: TextIO | None = None) -> Logs:
+    """Take over all logging of this process. `stream` is standard output unless said."""
+    target = stream or sys.stdout
+    mask = Masker(secrets)
+    sinks: list[tuple[Line, Output]] = [_for_stream(log, target, mask)]
+    if log.file:
+        keep_s = log.retention.total_seconds()
+        sinks.append((_json(mask), RotatingFile(Path(log.file), log.rotation, keep_s)))
+    logs = Logs(mask, [output for _, output in sinks])
+    _take_loguru(logs, log.level, sinks)
+    _take_stdlib(logs, log.level)
+    _take_exceptions(logs)
+    return logs
+
+
+def _for_stream(log: LogConfig, target: TextIO, mask: Masker) -> tuple[Line, Output]:
+    terminal = target.isatty()
+    output = StreamOutput(target)
+    if log.format == "json" or (log.format == "auto" and not terminal):
+        return _json(mask), output
+    return (lambda record, trace: text_line(record, trace, mask, colour=terminal)), output
+
+
+def _json(mask: Masker) -> Line:
+    return lambda record, trace: json_line(record, trace, mask)
+
+
+def _take_loguru(logs: Logs, level: str, sinks: Sequence[tuple[Line, Output]]) -> None:
+    def sink(message: "Message") -> None:
+        record = message.record
+        trace = str(message).strip("\n") if record["exception"] else ""
+        for line, output in sinks:
+            output.write(line(record, trace))
+
+    logger.remove()
+    # format="": the text of the message is only the traceback; the sink makes the line
+    handler = logger.add(
+        sink, level=level, format="", backtrace=False, diagnose=False, enqueue=False
+    )
+    logs._undo.append(lambda: logger.remove(handler))
+
+
+class Intercept(logging.Handler):
+    """Hands records of the standard library's logging to loguru."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write the record under its own logger's name. Never raises, never prints."""
+        try:
+            text = record.getMessage()
+        except Exception:  # noqa: BLE001 - a library's wrong format arguments are not our failure
+            text = str(record.msg)
+        name, line = record.name, record.lineno
+
+        def origin(present: "Record") -> None:
+            present["name"], present["line"] = name, line
+
+        logger.patch(origin).opt(exception=record.exc_info).log(_level(record), text)
+
+
+def _level(record: logging.LogRecord) -> str:
+    """The loguru level for a record whose library may have invented its own."""
+    for name, floor in (("CRITICAL", 50), ("ERROR", 40), ("WARNING", 30), ("INFO", 20)):
+        if record.levelno >= floor:
+            return name
+    return "DEBUG"
+
+
+def _take_stdlib(logs: Logs, level: str) -> None:
+    root = logging.getLogger()
+    handlers, root_level = root.handlers[:], root.level
+    root.handlers = [Intercept()]
+    root.setLevel("DEBUG" if level == "TRACE" else level)
+    for name in list(logging.root.manager.loggerDict):
+        if (each := logging.getLogger(name)).handlers:
+            each.handlers, each.propagate = [], True
+    for name, floor in QUIET.items():
+        logging.getLogger(name).setLevel(max(floor, root.level))
+    logging.captureWarnings(True)
+
+    def undo() -> None:
+        logging.captureWarnings(False)
+        root.handlers = handlers
+        root.setLevel(root_level)
+        for name in QUIET:
+            logging.getLogger(name).setLevel(logging.NOTSET)
+
+    logs._undo.append(undo)
+
+
+def _take_exceptions(logs: Logs) -> None:
+    before = (sys.excepthook, threading.excepthook, sys.unraisablehook)
+    sys.excepthook = _on_crash
+    threading.excepthook = _on_thread_crash
+    sys.unraisablehook = _on_unraisable
+
+    def undo() -> None:
+        sys.excepthook, threading.excepthook, sys.unraisablehook = before
+
+    logs._undo.append(undo)
+
+
+def _on_crash(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    if issubclass(kind, KeyboardInterrupt):
+        return
+    logger.bind(event="process.crash").opt(exception=(kind, error, trace)).critical(
+        "Uncaught exception"
+    )
+
+
+def _on_thread_crash(args: "threading.ExceptHookArgs") -> None:
+    if issubclass(args.exc_type, SystemExit):
+        return
+    name = args.thread.name if args.thread else None
+    error = args.exc_value or args.exc_type()
+    logger.bind(event="process.thread_crash", thread=name).opt(
+        exception=(args.exc_type, error, args.exc_traceback)
+    ).error("Uncaught exception in a thread")
+
+
+def _on_unraisable(args: "sys.UnraisableHookArgs") -> None:
+    error = args.exc_value or args.exc_type()
+    logger.bind(event="process.unraisable", where=type(args.object).__name__).opt(
+        exception=(args.exc_type, error, args.exc_traceback)
+    ).warning("An error that could not be raised")
