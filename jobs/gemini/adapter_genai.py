@@ -1,0 +1,138 @@
+"""google-genai as a Wire: REST over our own httpx client, one request a call, nothing retried.
+
+The answer is taken from httpx as it came (status, headers, bytes), not from the SDK's parsed
+object: unknown fields survive, and a body that the SDK cannot parse is still an answer.
+"""
+
+import json
+import ssl
+import warnings
+from collections.abc import Awaitable
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, cast
+
+import httpx
+from google import genai
+from google.genai import errors, types
+
+from jobs.errors import NotSent, Unavailable
+from jobs.gemini.model import Exchange, Request, thinking_for
+
+if TYPE_CHECKING:
+    from jobs.gemini.client import Connection
+
+CONNECTIONS = httpx.Limits(max_connections=4, max_keepalive_connections=2)
+
+
+class GenaiWire:
+    """One genai.Client for one event loop."""
+
+    def __init__(self, connection: "Connection") -> None:
+        warnings.filterwarnings(  # newer finish reasons are read by name, not by the SDK's enum
+            "ignore", message=r".* is not a valid \w+$", category=UserWarning
+        )
+        self._seen: ContextVar[list[httpx.Response]] = ContextVar("seen")
+        trust = ssl.create_default_context()
+        self._http = httpx.AsyncClient(
+            verify=trust,
+            limits=CONNECTIONS,
+            timeout=connection.timeout_s,
+            event_hooks={"response": [self._see]},
+        )
+        # an injected client keeps the SDK from switching to aiohttp where that is installed; the
+        # sync one is never used, and given only so that the SDK does not build its own
+        self._unused = httpx.Client(verify=trust)
+        self._client = genai.Client(
+            vertexai=False,
+            api_key=connection.api_key,
+            http_options=types.HttpOptions(
+                base_url=connection.base_url or None,
+                api_version=connection.api_version,
+                timeout=_ms(connection.timeout_s),
+                httpx_client=self._unused,
+                httpx_async_client=self._http,
+            ),
+        )
+
+    async def generate(self, request: Request) -> Exchange:
+        """One generateContent."""
+        return await self._carry(
+            self._client.aio.models.generate_content(
+                model=request.model, contents=request.prompt, config=_config(request)
+            )
+        )
+
+    async def describe(self, model: str, timeout_s: float) -> Exchange:
+        """One models.get."""
+        return await self._carry(
+            self._client.aio.models.get(
+                model=model,
+                config=types.GetModelConfig(http_options=types.HttpOptions(timeout=_ms(timeout_s))),
+            )
+        )
+
+    async def aclose(self) -> None:
+        """Close the SDK's client, then the HTTP clients that it does not own."""
+        await self._client.aio.aclose()
+        self._client.close()
+        await self._http.aclose()
+        self._unused.close()
+
+    async def _see(self, response: httpx.Response) -> None:
+        self._seen.get().append(response)
+
+    async def _carry(self, call: Awaitable[object]) -> Exchange:
+        seen: list[httpx.Response] = []
+        token = self._seen.set(seen)
+        try:
+            await call
+        except httpx.ConnectError as exc:
+            raise NotSent("no connection to Gemini", may_be_billed=False) from exc
+        except (httpx.ConnectTimeout, httpx.PoolTimeout) as exc:
+            raise NotSent("no connection to Gemini in time", may_be_billed=False) from exc
+        except httpx.HTTPError as exc:
+            raise Unavailable(
+                "the connection to Gemini broke", why=type(exc).__name__, may_be_billed=True
+            ) from exc
+        except (errors.APIError, ValueError, TypeError, AttributeError, LookupError):
+            # an error status, or a body that the SDK cannot parse: the answer itself tells
+            if not seen:
+                raise
+        finally:
+            self._seen.reset(token)
+        return _exchange(seen[-1])
+
+
+def _config(request: Request) -> types.GenerateContentConfig:
+    return types.GenerateContentConfig(
+        system_instruction=request.system,
+        response_mime_type="application/json",
+        response_schema=cast("dict[str, object]", request.schema),
+        max_output_tokens=request.max_output_tokens,
+        temperature=request.temperature,
+        candidate_count=1,
+        automatic_continuation=False,
+        automatic_function_calling=types.AutomaticFunctionCallingConfig(disable=True),
+        thinking_config=_thinking(request.model),
+        http_options=types.HttpOptions(timeout=_ms(request.timeout_s)),
+    )
+
+
+def _thinking(model: str) -> types.ThinkingConfig | None:
+    if (thinking := thinking_for(model)) is None:
+        return None
+    level = types.ThinkingLevel(thinking.level) if thinking.level else None
+    return types.ThinkingConfig(thinking_budget=thinking.budget, thinking_level=level)
+
+
+def _exchange(response: httpx.Response) -> Exchange:
+    try:
+        body = json.loads(response.content)
+    except (ValueError, RecursionError):
+        body = None
+    headers = {name.lower(): value for name, value in response.headers.items()}
+    return Exchange(status=response.status_code, headers=headers, body=body)
+
+
+def _ms(seconds: float) -> int:
+    return max(1, round(seconds * 1000))
