@@ -1,6 +1,6 @@
 """When slots come due. The only importer of apscheduler, which serves as a trigger and no more."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -107,22 +107,22 @@ class _Guarded(AsyncIOScheduler):  # type: ignore[misc]  # apscheduler has no ty
 
 
 class Scheduler:
-    """Calls `on_due` for every instant of every schedule, late ones included.
+    """Hands over every instant of every schedule, late ones included.
 
     `on_pass` is called after each completed pass, at least once a second while it runs: the
     proof of life that health and the watchdog look at.
     """
 
-    def __init__(self, on_due: OnDue, on_pass: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, on_pass: Callable[[], None] = lambda: None) -> None:
         self._inner = _Guarded(
             on_pass,
             timezone=UTC,
-            executors={"default": _Handover(on_due)},
             job_defaults={"coalesce": False, "misfire_grace_time": None},
         )
 
-    def start(self, schedules: dict[str, Schedule], after: datetime) -> None:
+    def start(self, schedules: Mapping[str, Schedule], after: datetime, on_due: OnDue) -> None:
         """Begin; the first instants handed over are the first ones later than `after`."""
+        self._inner.add_executor(_Handover(on_due))
         for name, schedule in schedules.items():
             self._add(name, schedule.trigger, name, schedule.next_after(after))
         self._inner.start()

@@ -1,0 +1,275 @@
+"""The six checks, fed: what is asked of the database, the venue and the model, and how often."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from functools import partial
+from typing import Literal
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import text
+
+from daemon.board import JobBoard
+from health import checks
+from health.facts import (
+    Budget,
+    CallFact,
+    DatabaseFacts,
+    Demand,
+    GateFact,
+    GeminiFacts,
+    LatestOrderFacts,
+    LatestSignalFacts,
+    ModelCall,
+    Observer,
+    OrderFact,
+    PoolFacts,
+    SchedulerFacts,
+    SignalFact,
+    UpbitFacts,
+)
+from health.report import Explain, Live, Probe
+from health.watchdog import Heartbeats
+from jobs.errors import Permanent
+from jobs.gates import Gates
+from jobs.spec import Clock
+from jobs.store import vitals
+from jobs.store.db import Database
+
+Role = Literal["leader", "standby", "starting"]
+AnyCheck = (
+    Probe[DatabaseFacts]
+    | Probe[UpbitFacts]
+    | Probe[GeminiFacts]
+    | Live[SchedulerFacts]
+    | (Probe[LatestSignalFacts] | Probe[LatestOrderFacts])
+)
+
+KST = ZoneInfo("Asia/Seoul")
+DATABASE_S = 2.0
+VENUE_S = 5.0
+VENUE_DEADLINE_S = 4.0
+MODEL_S = 60.0
+MODEL_DEADLINE_S = 10.0
+MODEL_FACTS_S = 5.0
+LATEST_S = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sources:
+    """Everything that the probes ask, as callables and values of the root.
+
+    `server_clock` returns the venue's time; `private_call` is None without keys; `model_probe` is
+    None where no model is used.
+    """
+
+    clock: Clock
+    database: Database
+    head_revision: str
+    max_waiting: int
+    mode: str
+    public_call: Callable[[], Awaitable[datetime | None]]
+    private_call: Callable[[], Awaitable[object]] | None
+    model_probe: Callable[[], Awaitable[None]] | None
+    daily_budget_usd: Decimal
+    gates: Gates
+    heartbeats: Heartbeats
+    board: JobBoard
+    role: Callable[[], Role]
+    signals_enabled: bool
+    orders_enabled: bool
+    signal_max_age: timedelta
+    order_max_age: timedelta
+
+
+def explain(mask: Callable[[str], str]) -> Explain:
+    """Return how errors become causes: masked, and fatal when waiting cannot mend them."""
+    return Explain(mask=mask, is_fatal=lambda error: isinstance(error, Permanent))
+
+
+def build(sources: Sources, how: Explain) -> list[AnyCheck]:
+    """Return the six checks, ready for the examiner."""
+    orders = checks.OrderLimits(max_age_s=sources.order_max_age.total_seconds())
+    signal_age_s = sources.signal_max_age.total_seconds()
+    return [
+        Probe(
+            component="database",
+            gather=partial(_database, sources),
+            judge=checks.check_database,
+            period_s=DATABASE_S,
+            deadline_s=DATABASE_S,
+        ),
+        Probe(
+            component="upbit",
+            gather=_Venue(sources, how).gather,
+            judge=checks.check_upbit,
+            period_s=VENUE_S,
+            deadline_s=2 * VENUE_DEADLINE_S + 1,
+        ),
+        Probe(
+            component="gemini",
+            gather=_Model(sources, how).gather,
+            judge=checks.check_gemini,
+            period_s=MODEL_FACTS_S,
+            deadline_s=MODEL_DEADLINE_S + 2,
+        ),
+        Live(
+            component="scheduler",
+            read=partial(_scheduler, sources),
+            judge=checks.check_scheduler,
+        ),
+        Probe(
+            component="latest_signal",
+            gather=partial(_latest_signal, sources),
+            judge=partial(checks.check_latest_signal, max_age_s=signal_age_s),
+            period_s=LATEST_S,
+            deadline_s=LATEST_S,
+        ),
+        Probe(
+            component="latest_order",
+            gather=partial(_latest_order, sources),
+            judge=partial(checks.check_latest_order, limits=orders),
+            period_s=LATEST_S,
+            deadline_s=LATEST_S,
+        ),
+    ]
+
+
+async def _database(sources: Sources) -> DatabaseFacts:
+    async with sources.database.begin() as tx:
+        began = sources.clock()
+        asked = "SELECT current_setting('transaction_read_only') = 'on', version_num"
+        row = (await tx.execute(text(f"{asked} FROM alembic_version"))).first()
+        latency_ms = (sources.clock() - began).total_seconds() * 1000
+    pool = sources.database.pool_stats()
+    return DatabaseFacts(
+        latency_ms=latency_ms,
+        pool=PoolFacts(
+            size=pool.size,
+            available=pool.available,
+            waiting=pool.waiting,
+            max=pool.max,
+            max_waiting=sources.max_waiting,
+        ),
+        read_only=bool(row and row[0]),
+        revision=row[1] if row else None,
+        head=sources.head_revision,
+    )
+
+
+class _Venue:
+    """Asks the exchange what costs it least: one public call, and one that needs the keys."""
+
+    def __init__(self, sources: Sources, how: Explain) -> None:
+        self._sources = sources
+        self._skew_s: float | None = None
+        self._public = _observer(self._ask_public, VENUE_DEADLINE_S, how, sources)
+        private = sources.private_call
+        self._private = private and _observer(private, VENUE_DEADLINE_S, how, sources)
+
+    async def gather(self) -> UpbitFacts:
+        """Return the facts of this moment."""
+        return UpbitFacts(
+            live=self._sources.mode == "live",
+            public=await self._public(),
+            private=None if self._private is None else await self._private(),
+            gates=_gates(self._sources.gates, "upbit"),
+            clock_skew_s=self._skew_s,
+        )
+
+    async def _ask_public(self) -> None:
+        theirs = await self._sources.public_call()
+        if theirs is not None:
+            self._skew_s = (self._sources.clock() - theirs).total_seconds()
+
+
+class _Model:
+    """Asks for the model's description now and then; its real calls stand in the database."""
+
+    def __init__(self, sources: Sources, how: Explain) -> None:
+        self._sources = sources
+        probe = sources.model_probe
+        self._probe = probe and _observer(probe, MODEL_DEADLINE_S, how, sources)
+        self._last: CallFact | None = None
+
+    async def gather(self) -> GeminiFacts:
+        """Return the facts of this moment."""
+        if self._probe is None:
+            return GeminiFacts(used=False)
+        now = self._sources.clock()
+        due = self._last is None or not self._last.ok
+        if due or (self._last and (now - self._last.at).total_seconds() >= MODEL_S):
+            self._last = await self._probe()
+        facts = await vitals.model_vitals(self._sources.database, now.astimezone(KST).date())
+        call = None
+        if facts.at is not None and facts.outcome is not None:
+            call = ModelCall(
+                at=facts.at, outcome=facts.outcome, error=facts.error, failures=facts.failures
+            )
+        return GeminiFacts(
+            used=True,
+            probe=self._last,
+            last_call=call,
+            budget=Budget(
+                spent_usd=facts.spent_usd,
+                limit_usd=self._sources.daily_budget_usd,
+                needed_usd=facts.dearest_usd,
+            ),
+            gates=_gates(self._sources.gates, "gemini"),
+        )
+
+
+def _scheduler(sources: Sources) -> SchedulerFacts:
+    return SchedulerFacts(
+        role=sources.role(),
+        lanes=sources.heartbeats.lanes(),
+        jobs=sources.board.facts(),
+    )
+
+
+async def _latest_signal(sources: Sources) -> LatestSignalFacts:
+    latest = await vitals.latest_signal(sources.database)
+    fact = None
+    if latest is not None:
+        fact = SignalFact(at=latest.at, market=latest.market, action=latest.action)
+    return LatestSignalFacts(latest=fact, expected=sources.signals_enabled)
+
+
+async def _latest_order(sources: Sources) -> LatestOrderFacts:
+    facts = await vitals.order_vitals(sources.database, sources.mode)
+    return LatestOrderFacts(
+        latest=None if facts.latest is None else _order(facts.latest),
+        open=[_order(each) for each in facts.open],
+        demand=Demand(
+            count=facts.demand,
+            first_at=facts.demand_since,
+            waiting_since=facts.waiting_since,
+        ),
+        expected=sources.orders_enabled,
+    )
+
+
+def _order(vital: vitals.OrderVital) -> OrderFact:
+    return OrderFact(
+        id=vital.id,
+        market=vital.market,
+        side=vital.side,
+        state=vital.state,
+        created_at=vital.created_at,
+        since=vital.since,
+    )
+
+
+def _gates(gates: Gates, dependency: str) -> Sequence[GateFact]:
+    return [
+        GateFact(name=gate.name, until=gate.until, reason=gate.reason, banned=gate.source == "ban")
+        for gate in gates.closed()
+        if gate.name.partition(":")[0] == dependency
+    ]
+
+
+def _observer(
+    call: Callable[[], Awaitable[object]], deadline_s: float, how: Explain, sources: Sources
+) -> Observer:
+    return Observer(call, deadline_s=deadline_s, explain=how, clock=sources.clock)
