@@ -1,0 +1,135 @@
+"""One row and one line for every slot, whatever became of it, on a real Postgres."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from daemon.board import JobBoard
+from daemon.lead import DOWN, Work, catch_up
+from daemon.metrics import JobMetric
+from daemon.scheduler import Schedule
+from daemon.slots import SlotLedger, new_slot, skipped
+from jobs.errors import Unavailable
+from jobs.store import runs
+from jobs.store.db import Database
+from jobs.store.tables import job_runs
+
+AT = datetime(2026, 1, 5, tzinfo=UTC)
+S = timedelta(seconds=1)
+
+
+class Lines:
+    def __init__(self) -> None:
+        self.metrics: list[JobMetric] = []
+
+    def __call__(self, metric: JobMetric) -> None:
+        self.metrics.append(metric)
+
+
+def now() -> datetime:
+    return AT + 100 * S
+
+
+async def rows(db: Database) -> list[tuple[datetime, str | None, str | None]]:
+    query = select(job_runs.c.scheduled_at, job_runs.c.outcome, job_runs.c.reason)
+    async with db.begin() as tx:
+        return [(r[0], r[1], r[2]) for r in await tx.execute(query.order_by("scheduled_at"))]
+
+
+def finished(slot_metric: JobMetric, outcome: str = "ok") -> JobMetric:
+    return replace(slot_metric, outcome=outcome, success=outcome == "ok", reason=None, rows=3)
+
+
+async def test_a_claimed_slot_is_run_once_and_closed(database: Database) -> None:
+    lines = Lines()
+    ledger = SlotLedger(database, lines, now)
+    slot = new_slot("market", AT)
+    assert await ledger.claim(slot)
+    assert not await ledger.claim(new_slot("market", AT))
+    assert await rows(database) == [(AT, None, None)]
+    ledger.close(finished(skipped(slot, "", now())))
+    assert len(lines.metrics) == 1
+    assert ledger.unwritten == 1
+    await ledger.flush()
+    assert await rows(database) == [(AT, "ok", None)]
+    assert ledger.unwritten == 0
+
+
+async def test_the_first_outcome_of_a_slot_stays(database: Database) -> None:
+    ledger = SlotLedger(database, Lines(), now)
+    ledger.skip("market", [AT], "missed")
+    await ledger.flush()
+    ledger.close(finished(skipped(new_slot("market", AT), "", now()), "failed"))
+    await ledger.flush()
+    assert await rows(database) == [(AT, "skipped", "missed")]
+
+
+class Away:
+    """A database that is away until it is let back."""
+
+    def __init__(self, real: Database) -> None:
+        self.real = real
+        self.away = True
+
+    @asynccontextmanager
+    async def begin(self) -> AsyncIterator[AsyncConnection]:
+        if self.away:
+            raise Unavailable("away")
+        async with self.real.begin() as tx:
+            yield tx
+
+
+async def test_rows_wait_while_the_database_is_away(database: Database) -> None:
+    away = Away(database)
+    lines = Lines()
+    flushed = asyncio.Event()
+    ledger = SlotLedger(away, lines, now, on_flush=flushed.set)  # type: ignore[arg-type]
+    assert await ledger.claim(new_slot("market", AT))  # nobody can say that it is taken
+    ledger.skip("market", [AT + n * S for n in range(2500)], "missed")
+    task = asyncio.create_task(ledger.flush_forever())
+    await asyncio.sleep(0)
+    assert len(lines.metrics) == 2500
+    assert ledger.unwritten == 2500
+    away.away = False
+    await flushed.wait()
+    task.cancel()
+    assert len(await rows(database)) == 2500
+
+
+async def test_runs_that_a_killed_process_left_are_closed_as_cancelled(database: Database) -> None:
+    lines = Lines()
+    ledger = SlotLedger(database, lines, now)
+    slot = new_slot("orders", AT)
+    await runs.claim(database, slot, AT + S)
+    assert await ledger.close_abandoned() == 1
+    assert await ledger.close_abandoned() == 0
+    (metric,) = lines.metrics
+    assert (metric.run_id, metric.outcome, metric.duration_s) == (slot.run_id, "cancelled", 99.0)
+    assert await rows(database) == [(AT, "cancelled", "the process ended during the run")]
+
+
+async def test_slots_of_the_time_before_are_written_once(database: Database) -> None:
+    lines = Lines()
+    ledger = SlotLedger(database, lines, now)
+    ledger.skip("orders", [AT], "seen")
+    await ledger.flush()
+    work = Work(
+        database=database,
+        ledger=ledger,
+        board=JobBoard({}),
+        schedules={"orders": Schedule.every(10 * S), "market": Schedule.every(60 * S)},
+        clock=now,
+        reconcile=lambda: asyncio.sleep(0),
+        grace_s=1,
+    )
+    assert await catch_up(work) == now()
+    assert await catch_up(work) == now()
+    written = await rows(database)
+    assert [(at - AT) / S for at, _, _ in written] == [0, 10, 20, 30, 40, 50, 60, 70, 80, 90, 100]
+    assert {reason for _, _, reason in written[1:]} == {DOWN}
+    assert len(lines.metrics) == 11  # the market job never had a slot: it is new
