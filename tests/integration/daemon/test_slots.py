@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Literal
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -41,7 +42,7 @@ async def rows(db: Database) -> list[tuple[datetime, str | None, str | None]]:
         return [(r[0], r[1], r[2]) for r in await tx.execute(query.order_by("scheduled_at"))]
 
 
-def finished(slot_metric: JobMetric, outcome: str = "ok") -> JobMetric:
+def finished(slot_metric: JobMetric, outcome: Literal["ok", "failed"] = "ok") -> JobMetric:
     return replace(slot_metric, outcome=outcome, success=outcome == "ok", reason=None, rows=3)
 
 
