@@ -1,0 +1,334 @@
+"""Every call to Upbit that the daemon makes, with frozen values in and out.
+
+Each method sends one request (lists that come in pages: one per page) and repeats none. All raise
+what `jobs.upbit.http.Sender.json` names, and BadData for a body that is not as documented; what
+more a method raises stands with it. Implements `jobs.trading.exchange.Exchange` and `Quotes`.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Literal
+
+import httpx
+
+from jobs.errors import Ambiguous, BadData, Refused, Unavailable
+from jobs.gates import Gates
+from jobs.spec import Clock
+from jobs.upbit.errors import is_unnamed, parse_date
+from jobs.upbit.fields import rows
+from jobs.upbit.http import Call, Sender, open_http
+from jobs.upbit.limits import Limiter
+from jobs.upbit.signing import Keys, Params, Signer
+from jobs.upbit.wire import (
+    Account,
+    ApiKey,
+    Candle,
+    Chance,
+    Instrument,
+    Market,
+    Order,
+    Orderbook,
+    OrderRequest,
+    Ticker,
+    parse_account,
+    parse_api_key,
+    parse_candle,
+    parse_chance,
+    parse_instrument,
+    parse_market,
+    parse_order,
+    parse_orderbook,
+    parse_ticker,
+)
+
+CANDLES_PER_PAGE = 200
+_UUIDS_PER_CALL = 100
+_OPEN_PER_PAGE = 100
+_CLOSED_PER_PAGE = 1000
+_CLOSED_WINDOW = timedelta(days=7)
+
+
+class UpbitClient:
+    """One account at Upbit, or with `keys` None its public data alone.
+
+    `timeout_s` bounds each call from its sending to its last byte; waiting for the rate limit comes
+    before it and on top.
+    """
+
+    def __init__(
+        self,
+        http: httpx.AsyncClient,
+        *,
+        base_url: str,
+        keys: Keys | None,
+        gates: Gates,
+        limiter: Limiter,
+        clock: Clock,
+        timeout_s: float = 5.0,
+    ) -> None:
+        self._clock = clock
+        self._sender = Sender(
+            http,
+            base_url=base_url,
+            signer=None if keys is None else Signer(keys),
+            gates=gates,
+            limiter=limiter,
+            clock=clock,
+            timeout_s=timeout_s,
+        )
+
+    # --- quotation -------------------------------------------------------------------------------
+
+    async def markets(self) -> list[Market]:
+        """Every market there is, with its warning mark."""
+        raw = await self._public("market", "/v1/market/all", [("is_details", "true")])
+        return rows(raw, parse_market)
+
+    async def tickers(self, markets: Sequence[str]) -> list[Ticker]:
+        """The last price of each of `markets`, in one request.
+
+        Raises Refused (`404`) for all of them when one is unknown.
+        """
+        if not markets:
+            return []
+        raw = await self._public("ticker", "/v1/ticker", [("markets", ",".join(markets))])
+        return rows(raw, parse_ticker)
+
+    async def all_tickers(self, quote: str = "KRW") -> list[Ticker]:
+        """The last price of every market in `quote`, in one request."""
+        raw = await self._public("ticker", "/v1/ticker/all", [("quote_currencies", quote)])
+        return rows(raw, parse_ticker)
+
+    async def candles(
+        self, market: str, unit: int, *, to: datetime | None = None, count: int = CANDLES_PER_PAGE
+    ) -> list[Candle]:
+        """Up to `count` (1 to 200) candles that start before `to`, newest first.
+
+        Without `to` the first is the one that is still running. Minutes without a trade have none.
+        """
+        params = [("market", market), ("count", str(count))]
+        if to is not None:
+            params.append(("to", f"{to.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"))
+        raw = await self._public("candle", f"/v1/candles/minutes/{unit}", params)
+        return rows(raw, lambda row: parse_candle(row, unit=unit))
+
+    async def orderbooks(self, markets: Sequence[str]) -> list[Orderbook]:
+        """The order book of each of `markets`, best level first, in one request."""
+        if not markets:
+            return []
+        raw = await self._public("orderbook", "/v1/orderbook", [("markets", ",".join(markets))])
+        return rows(raw, parse_orderbook)
+
+    async def instruments(self, markets: Sequence[str]) -> list[Instrument]:
+        """The tick size of each of `markets` at its present price, in one request."""
+        if not markets:
+            return []
+        params = [("markets", ",".join(markets))]
+        raw = await self._public("orderbook", "/v1/orderbook/instruments", params)
+        return rows(raw, parse_instrument)
+
+    async def server_date(self) -> datetime:
+        """The exchange's clock, to the second, at about the middle of the call."""
+        params = [("markets", "KRW-BTC")]
+        call = Call(method="GET", path="/v1/ticker", group="ticker", params=params)
+        header = (await self._sender.send(call)).headers.get("Date")
+        if (date := parse_date(header)) is None:
+            raise BadData("the answer has no usable Date", value=header)
+        return date
+
+    # --- account ---------------------------------------------------------------------------------
+
+    async def accounts(self) -> list[Account]:
+        """The balance of every currency held."""
+        return rows(await self._private("GET", "/v1/accounts"), parse_account)
+
+    async def api_keys(self) -> list[ApiKey]:
+        """The account's keys and when they expire."""
+        return rows(await self._private("GET", "/v1/api_keys"), parse_api_key)
+
+    async def chance(self, market: str) -> Chance:
+        """Fees, minimum totals and order types of `market` for this account."""
+        params = [("market", market)]
+        return parse_chance(await self._private("GET", "/v1/orders/chance", params))
+
+    # --- orders ----------------------------------------------------------------------------------
+
+    async def place(self, request: OrderRequest) -> Order:
+        """Send one order, exactly once, and return it as the exchange first shows it.
+
+        Raises:
+            Refused: a named 4xx: not created. `duplicated_identifier` alone means that the
+                identifier was used before, so that an order may exist under it.
+            NotSent: the connection was never established: not created.
+            RateLimited, Banned: 429 or 418, or a closed gate: not created.
+            Ambiguous: anything else after sending.
+        """
+        call = Call(
+            method="POST", path="/v1/orders", group="order", params=_body(request), signed=True
+        )
+        sent = {"identifier": request.identifier, "market": request.market}
+        try:
+            order = parse_order(await self._sender.json(call))
+        except (Unavailable, BadData) as exc:
+            raise Ambiguous("the order's answer proves nothing", cause=str(exc), **sent) from exc
+        except Refused as exc:
+            if is_unnamed(exc):
+                raise Ambiguous("somebody refused the order", cause=str(exc), **sent) from exc
+            raise
+        if order.identifier not in (None, request.identifier):
+            raise Ambiguous("the answer is about another order", answered=order.identifier, **sent)
+        return order
+
+    async def test_order(self, request: OrderRequest) -> None:
+        """Have the exchange check `request` without creating anything; uses no identifier up."""
+        params = [pair for pair in _body(request) if pair[0] != "identifier"]
+        await self._private("POST", "/v1/orders/test", params, group="order-test")
+
+    async def order(
+        self, *, identifier: str | None = None, uuid: str | None = None
+    ) -> Order | None:
+        """Return the order with its trades, or None when the exchange knows none by that name."""
+        try:
+            raw = await self._private("GET", "/v1/order", _named(identifier, uuid))
+        except Refused as exc:
+            if exc.name == "order_not_found":
+                return None
+            raise
+        return parse_order(raw)
+
+    async def orders_by_ids(
+        self, *, identifiers: Sequence[str] = (), uuids: Sequence[str] = ()
+    ) -> list[Order]:
+        """The orders of either list that the exchange knows, without trades."""
+        name, ids = ("identifiers[]", identifiers) if identifiers else ("uuids[]", uuids)
+        found: list[Order] = []
+        for start in range(0, len(ids), _UUIDS_PER_CALL):
+            params = [(name, each) for each in ids[start : start + _UUIDS_PER_CALL]]
+            found += rows(await self._private("GET", "/v1/orders/uuids", params), parse_order)
+        return found
+
+    async def cancel(self, *, identifier: str | None = None, uuid: str | None = None) -> None:
+        """Ask for a cancel. Returning means accepted, not done: only a later look tells.
+
+        Raises Refused (`order_not_found`) for an unknown and for a finished order.
+        """
+        await self._private("DELETE", "/v1/order", _named(identifier, uuid))
+
+    async def open_orders(self, market: str | None = None) -> list[Order]:
+        """Every open order of the account, whoever made it, each once; without trades."""
+        params = [] if market is None else [("market", market)]
+        params += [("states[]", "wait"), ("states[]", "watch"), ("limit", str(_OPEN_PER_PAGE))]
+        # oldest first: new orders come after the page we are at and move nothing
+        params.append(("order_by", "asc"))
+        found: dict[str, Order] = {}
+        page = 0
+        while True:
+            page += 1
+            raw = await self._private("GET", "/v1/orders/open", [*params, ("page", str(page))])
+            orders = rows(raw, parse_order)
+            found |= {order.uuid: order for order in orders}
+            if len(orders) < _OPEN_PER_PAGE:
+                return list(found.values())
+
+    async def closed_orders(self, market: str, start: datetime) -> list[Order]:
+        """Finished orders of `market` created since `start`, each once; without trades."""
+        found: dict[str, Order] = {}
+        now = self._clock()
+        while start < now:
+            end = min(start + _CLOSED_WINDOW, now + timedelta(seconds=1))
+            await self._closed_between(market, start, end, found)
+            start = end
+        return list(found.values())
+
+    async def _closed_between(
+        self, market: str, start: datetime, end: datetime, found: dict[str, Order]
+    ) -> None:
+        """Add the finished orders of one window to `found`, page by page from the newest."""
+        while True:
+            params = [
+                ("market", market),
+                ("states[]", "done"),
+                ("states[]", "cancel"),
+                ("start_time", _iso(start)),
+                ("end_time", _iso(end)),
+                ("limit", str(_CLOSED_PER_PAGE)),
+                ("order_by", "desc"),
+            ]
+            orders = rows(await self._private("GET", "/v1/orders/closed", params), parse_order)
+            fresh = {order.uuid: order for order in orders if order.uuid not in found}
+            found |= fresh
+            if len(orders) < _CLOSED_PER_PAGE or not fresh:
+                return
+            # there are no page numbers: what is left was created before the oldest seen, or with it
+            end = min(order.created_at for order in orders) + timedelta(seconds=1)
+
+    async def _public(self, group: str, path: str, params: Params) -> object:
+        return await self._sender.json(Call(method="GET", path=path, group=group, params=params))
+
+    async def _private(
+        self,
+        method: Literal["GET", "POST", "DELETE"],
+        path: str,
+        params: Params = (),
+        *,
+        group: str = "default",
+    ) -> object:
+        call = Call(method=method, path=path, group=group, params=params, signed=True)
+        return await self._sender.json(call)
+
+
+@asynccontextmanager
+async def open_client(
+    *,
+    base_url: str,
+    keys: Keys | None,
+    gates: Gates,
+    limiter: Limiter,
+    clock: Clock,
+    timeout_s: float = 5.0,
+    max_connections: int = 20,
+) -> AsyncIterator[UpbitClient]:
+    """A client with connections of its own, which are closed at the end."""
+    async with open_http(timeout_s=timeout_s, max_connections=max_connections) as http:
+        yield UpbitClient(
+            http,
+            base_url=base_url,
+            keys=keys,
+            gates=gates,
+            limiter=limiter,
+            clock=clock,
+            timeout_s=timeout_s,
+        )
+
+
+def _plain(value: Decimal) -> str:
+    """A number without an exponent: nobody knows whether the exchange would take one."""
+    return format(value, "f")
+
+
+def _body(request: OrderRequest) -> list[tuple[str, str]]:
+    fields = (
+        ("market", request.market),
+        ("side", request.side),
+        ("volume", None if request.volume is None else _plain(request.volume)),
+        ("price", None if request.price is None else _plain(request.price)),
+        ("ord_type", request.ord_type),
+        ("identifier", request.identifier),
+        ("time_in_force", request.time_in_force),
+        ("smp_type", request.smp_type),
+    )
+    return [(name, value) for name, value in fields if value is not None]
+
+
+def _named(identifier: str | None, uuid: str | None) -> Params:
+    if uuid is not None:
+        return [("uuid", uuid)]
+    if identifier is None:
+        raise ValueError("an order has to be named by its identifier or its uuid")
+    return [("identifier", identifier)]
+
+
+def _iso(value: datetime) -> str:
+    return value.astimezone(UTC).isoformat(timespec="seconds")
