@@ -1,0 +1,91 @@
+"""`upbitd migrate up|down|status`: the schema of the database."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated
+
+import typer
+
+from daemon import schema
+from daemon.commands.options import ConfigOption, fail, read_config
+from daemon.config import Config
+from daemon.database import without_password
+from daemon.embedded import EmbeddedPostgres
+from daemon.embedded_home import EmbeddedError
+from jobs.errors import JobError
+
+UNREACHABLE = 3
+EMBEDDED = "embedded"
+
+commands = typer.Typer(
+    help="Move the database's schema.\n\nExample: upbitd migrate status", no_args_is_help=True
+)
+
+
+@commands.command()
+def up(config: ConfigOption = None) -> None:
+    """Bring the schema to this program's revision.
+
+    Example: upbitd migrate up --config /etc/upbitd/config.toml
+    """
+    with _database(read_config(config, keys=False)) as url:
+        before = schema.status(url)
+        for revision in before.pending:
+            typer.echo(f"applying {revision}")
+        schema.upgrade(url)
+        typer.echo(f"at {schema.status(url).current}")
+
+
+@commands.command()
+def down(
+    revision: Annotated[
+        str, typer.Argument(help="The revision to go back to, or `base` for an empty database.")
+    ],
+    config: ConfigOption = None,
+    *,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask: data may be lost.")] = False,
+) -> None:
+    """Take the schema back to REVISION. What later revisions added is lost.
+
+    Example: upbitd migrate down 0001 --yes
+    """
+    with _database(read_config(config, keys=False)) as url:
+        if not yes:
+            typer.confirm(f"Take {without_password(url)} back to {revision}?", abort=True)
+        schema.downgrade(url, revision)
+        typer.echo(f"at {schema.status(url).current or 'base'}")
+
+
+@commands.command()
+def status(config: ConfigOption = None) -> None:
+    """Say where the schema stands.
+
+    Example: upbitd migrate status
+    """
+    with _database(read_config(config, keys=False)) as url:
+        now = schema.status(url)
+        typer.echo(f"database {without_password(url)}")
+        typer.echo(f"current  {now.current or 'none'}")
+        typer.echo(f"head     {now.head}")
+        typer.echo(f"pending  {', '.join(now.pending) or 'none'}")
+        if not now.at_head:
+            typer.echo("mend     upbitd migrate up")
+            raise typer.Exit(UNREACHABLE)
+
+
+@contextmanager
+def _database(config: Config) -> Iterator[str]:
+    """Give the database's address; our own Postgres is started for as long as it takes."""
+    try:
+        if config.database.url != EMBEDDED:
+            yield config.database.url
+            return
+        with EmbeddedPostgres(config.daemon.state_dir / "postgres") as server:
+            yield server.url
+    except (EmbeddedError, JobError) as error:
+        fail(str(error), UNREACHABLE)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the family to the command line."""
+    app.add_typer(commands, name="migrate")

@@ -1,0 +1,38 @@
+"""The options that every command shares, and how a command ends."""
+
+import os
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from daemon.config import CONFIG_VARIABLE, Config, ConfigError, load
+
+BAD_CONFIGURATION = 2
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        help=f"The configuration file. [default: ${CONFIG_VARIABLE}, else ./config.toml]",
+        show_default=False,
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+def read_config(path: Path | None, *, keys: bool = True) -> Config:
+    """Return the configuration, or end the command with exit code 2 and one line.
+
+    With `keys=False` missing API keys are no fault: the command needs none.
+    """
+    try:
+        return load(path, os.environ, keys=keys)
+    except ConfigError as error:
+        fail(str(error), BAD_CONFIGURATION)
+
+
+def fail(message: str, code: int = 1) -> NoReturn:
+    """End the command with `code` after one line on standard error."""
+    typer.echo(f"upbitd: {message}", err=True)
+    raise typer.Exit(code)
