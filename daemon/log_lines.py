@@ -1,18 +1,16 @@
-"""A log record as one line: JSON for programs, text for a terminal."""
+"""A log record as one line: JSON for programs, text for a person."""
 
 import dataclasses
 import json
 import re
-from datetime import UTC, timedelta
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 
 from daemon.masking import MASK, Masker, is_private
-
-if TYPE_CHECKING:
-    from loguru import Record
 
 LONGEST_TEXT = 8_000
 """Characters of one text; journald cuts a line after 48 KiB."""
@@ -25,73 +23,95 @@ CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 private = lru_cache(maxsize=4096)(is_private)
 
 
-def json_line(record: "Record", trace: str, mask: Masker) -> str:
-    """The record as one line of JSON, masked, with its line end. Never raises."""
-    extra = record["extra"]
+@dataclass(slots=True, kw_only=True)
+class Entry:
+    """One thing to log. `fields` are the record's own and may hold private values.
+
+    `harmless` says that they cannot: nothing but numbers, instants and names of our own.
+    """
+
+    at: datetime
+    level: str
+    logger: str | None
+    message: str
+    fields: dict[str, Any]
+    error_type: str | None = None
+    trace: str = ""
+    harmless: bool = False
+
+
+def json_line(entry: Entry, mask: Masker) -> str:
+    """The entry as one line of JSON, masked, with its line end. Never raises."""
+    fields = entry.fields
     document: dict[str, Any] = {
-        "ts": stamp(record),
-        "level": record["level"].name,
-        "logger": record["name"],
-        "event": extra.get("event", "log"),
-        "message": cut(record["message"]),
+        "ts": stamp(entry.at),
+        "level": entry.level,
+        "logger": entry.logger,
+        "event": fields.get("event", "log"),
+        "message": cut(entry.message),
     }
-    add_fields(document, extra)
-    if error := record["exception"]:
-        document.setdefault("error_type", error.type.__name__ if error.type else None)
-        document["exception"] = cut(trace)
+    if entry.harmless:
+        return f"{encode(document | fields)}\n"
+    add_fields(document, fields)
+    if entry.error_type or entry.trace:
+        document.setdefault("error_type", entry.error_type)
+        document["exception"] = cut(entry.trace)
     return mask(encode(document)) + "\n"
 
 
-def text_line(record: "Record", trace: str, mask: Masker, *, colour: bool) -> str:
-    """The record as text for a person, masked, with its line end."""
+def text_line(entry: Entry, mask: Masker, *, colour: bool) -> str:
+    """The entry as text for a person, masked, with its line end."""
     fields: dict[str, Any] = {}
-    add_fields(fields, record["extra"])
+    add_fields(fields, entry.fields)
     shown = " ".join(f"{key}={_plain(value)}" for key, value in fields.items())
-    event = record["extra"].get("event", "log")
-    level = record["level"].name
-    when = record["time"].strftime("%H:%M:%S.%f")[:-3]
-    text = mask(f"{event} {record['message']} {shown}".rstrip())
-    rest = mask(f"\n{trace}") if trace else ""
-    head = f"{when} {level:<8}"
+    event = entry.fields.get("event", "log")
+    text = mask(f"{event} {cut(entry.message)} {shown}".rstrip())
+    rest = mask(f"\n{cut(entry.trace)}") if entry.trace else ""
+    head = f"{entry.at.strftime('%H:%M:%S.%f')[:-3]} {entry.level:<8}"
     if colour:
-        head = f"\x1b[{COLOURS.get(level, '0')}m{head}\x1b[0m"
+        head = f"\x1b[{COLOURS.get(entry.level, '0')}m{head}\x1b[0m"
     return f"{head} {_harmless(text)}{_harmless(rest)}\n"
 
 
-def stamp(record: "Record") -> str:
-    """The instant of the record: RFC 3339, UTC, microseconds."""
-    return record["time"].astimezone(UTC).isoformat(timespec="microseconds")[:-6] + "Z"
+def stamp(at: datetime) -> str:
+    """The instant in RFC 3339, UTC, with microseconds."""
+    return at.astimezone(UTC).isoformat(timespec="microseconds")[:-6] + "Z"
 
 
-def add_fields(document: dict[str, Any], extra: dict[str, Any]) -> None:
-    """Add the record's own fields; private ones masked, common ones kept apart."""
-    for key, value in extra.items():
-        if key == "event":
-            continue
-        name = f"{key}_" if key in COMMON else key
-        kind = type(value)
-        if value is None or kind is bool or kind is int or kind is float:
-            document[name] = MASK if value is not None and private(key) else value
+def add_fields(document: dict[str, Any], fields: dict[str, Any]) -> None:
+    """Add the entry's own fields; private ones masked, those named like common ones renamed."""
+    for key, value in fields.items():
+        if key in COMMON:
+            if key != "event":
+                document[f"{key}_"] = clean(value)
+        elif value is None:
+            document[key] = None
         elif private(key):
-            document[name] = MASK
-        elif kind is str:
-            document[name] = cut(value)
+            document[key] = MASK
         else:
-            document[name] = clean(value)
+            kind = type(value)
+            document[key] = value if kind in PLAIN else clean(value)
+
+
+PLAIN = frozenset({int, float, bool, datetime})
 
 
 def clean(value: Any, depth: int = 0) -> Any:
-    """The value with the private fields of nested tables masked."""
-    if isinstance(value, dict):
-        if depth >= DEEPEST:
-            return "…"
-        return {
-            str(key): MASK if each is not None and private(str(key)) else clean(each, depth + 1)
-            for key, each in value.items()
-        }
-    if isinstance(value, list | tuple | set | frozenset):
-        return [clean(each, depth + 1) for each in value] if depth < DEEPEST else "…"
-    return cut(value) if isinstance(value, str) else value
+    """The value with the private fields of nested tables masked and long texts cut."""
+    if isinstance(value, str):
+        return cut(value)
+    if isinstance(value, dict | list | tuple | set | frozenset):
+        return _clean_many(value, depth + 1) if depth < DEEPEST else "…"
+    return value
+
+
+def _clean_many(value: Any, depth: int) -> Any:
+    if not isinstance(value, dict):
+        return [clean(each, depth) for each in value]
+    return {
+        str(key): MASK if each is not None and private(str(key)) else clean(each, depth)
+        for key, each in value.items()
+    }
 
 
 def cut(text: str) -> str:
@@ -115,22 +135,16 @@ def spell(value: object) -> object:
     if isinstance(value, timedelta):
         return value.total_seconds()
     try:
-        if dataclasses.is_dataclass(value):
-            return cut(repr(value))
-        return cut(str(value))
+        return cut(repr(value) if dataclasses.is_dataclass(value) else str(value))
     except Exception:  # noqa: BLE001 - a value that cannot say what it is must not stop the line
         return f"<{type(value).__name__}>"
 
 
 def _plain(value: Any) -> str:
-    if isinstance(value, str):
-        return value if value and " " not in value else repr(value)
-    return value if isinstance(value, str) else encode_value(value)
-
-
-def encode_value(value: Any) -> str:
-    """One field's value as JSON."""
-    return encode({"_": value})[5:-1].strip()
+    """A field's value for a person: bare where it is one word, else as JSON."""
+    if isinstance(value, str) and value and not any(each.isspace() for each in value):
+        return value
+    return encode({"": value})[4:-1].strip()
 
 
 def _harmless(text: str) -> str:
