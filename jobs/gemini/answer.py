@@ -82,9 +82,11 @@ def read_answer(reply: Reply, markets: Sequence[str]) -> Answer:
 
 def _finished_text(reply: Reply) -> str:
     if reply.block_reason:
-        raise ModelRejected("the prompt was blocked", block_reason=_clip(reply.block_reason))
+        raise ModelRejected(
+            "the prompt was blocked", block_reason=_clip(_printable(reply.block_reason))
+        )
     if reply.finish_reason != "STOP":
-        finish = _clip(reply.finish_reason) or "none"
+        finish = _clip(_printable(reply.finish_reason)) or "none"
         raise ModelRejected("the answer is not finished", finish_reason=finish)
     if reply.text is None or not reply.text.strip():
         raise ModelRejected("the answer is empty")

@@ -25,6 +25,7 @@ LONGEST_WAIT_S = 7 * 86400.0
 
 LONGEST_MESSAGE = 300
 MOST_TOKENS = 1_000_000_000
+MODEL_NAME = re.compile(r"^[\w.-]{1,100}$", re.ASCII)
 DURATION = re.compile(r"^(\d{1,12}(?:\.\d{1,9})?)s$")
 PLEASE_RETRY = re.compile(
     r"retry in (?:(\d{1,4})h)?(?:(\d{1,4})m(?!s))?(\d{1,9}(?:\.\d{1,12})?)(ms|s)\b", re.IGNORECASE
@@ -41,13 +42,13 @@ def read(answer: Exchange, now: datetime) -> Reply:
     body = accept(answer, now)
     candidate = _first(body.get("candidates"))
     feedback = _mapping(body.get("promptFeedback"))
-    version = body.get("modelVersion")
+    version = _string(body.get("modelVersion")).removeprefix("models/")
     return Reply(
         text=_text(candidate),
         finish_reason=_string(candidate.get("finishReason")),
         block_reason=_string(feedback.get("blockReason")),
         usage=read_usage(_mapping(body.get("usageMetadata"))),
-        model_version=version.removeprefix("models/") if isinstance(version, str) else None,
+        model_version=version if MODEL_NAME.match(version) else None,
         body=body,
     )
 

@@ -21,7 +21,7 @@ from jobs.store.tables import llm_calls
 
 KST = ZoneInfo("Asia/Seoul")
 LOCK = 0x6C6C6D  # "llm": the first half of the advisory lock's key, the day is the second
-ANSWERED = ("ok", "partial", "rejected", "refused")
+ANSWERED = ("ok", "partial", "rejected")
 
 Outcome = Literal["ok", "partial", "rejected", "refused", "timeout", "failed", "cancelled"]
 
@@ -150,19 +150,23 @@ async def settle(
     return (await connection.execute(change)).first() is not None
 
 
-async def was_answered(db: Database, prompt_hash: str, *, now: datetime, within: timedelta) -> bool:
-    """Whether this very input got an answer, good or bad, in the last `within`."""
+async def last_answer(
+    db: Database, prompt_hash: str, *, now: datetime, within: timedelta
+) -> Outcome | None:
+    """What became of this very input when it was answered in the last `within`; None: never."""
     found = (
-        select(llm_calls.c.id)
+        select(llm_calls.c.outcome)
         .where(
             llm_calls.c.created_at > now - within,
             llm_calls.c.prompt_hash == prompt_hash,
             llm_calls.c.outcome.in_(ANSWERED),
         )
+        .order_by(llm_calls.c.created_at.desc())
         .limit(1)
     )
     async with db.begin() as tx:
-        return (await tx.execute(found)).first() is not None
+        outcome: Outcome | None = (await tx.execute(found)).scalar_one_or_none()
+    return outcome
 
 
 async def cost_per_day(db: Database, since: date) -> list[DayCost]:
