@@ -1,0 +1,132 @@
+"""Candles in the database: stored once, corrected when they differ, and what is missing."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from operator import attrgetter
+
+from jobs.store.db import Database
+from jobs.upbit.wire import Candle
+
+COLUMNS = ("market", "unit", "ts", "open", "high", "low", "close", "volume", "value")
+KEY = 3  # the first so many columns
+
+_row = attrgetter(*COLUMNS)
+_key = attrgetter(*COLUMNS[:KEY])
+
+CREATE_INCOMING = "CREATE TEMP TABLE incoming_candles (LIKE candles) ON COMMIT DROP"
+COPY_INCOMING = (
+    "COPY incoming_candles (market, unit, ts, open, high, low, close, volume, value) FROM STDIN"
+)
+UPSERT = """
+INSERT INTO candles AS stored (market, unit, ts, open, high, low, close, volume, value)
+SELECT market, unit, ts, open, high, low, close, volume, value FROM incoming_candles
+ON CONFLICT (market, unit, ts) DO UPDATE SET
+    open = excluded.open, high = excluded.high, low = excluded.low, close = excluded.close,
+    volume = excluded.volume, value = excluded.value
+WHERE (stored.open, stored.high, stored.low, stored.close, stored.volume, stored.value)
+    IS DISTINCT FROM
+    (excluded.open, excluded.high, excluded.low, excluded.close, excluded.volume, excluded.value)
+"""
+NEWEST = """
+SELECT wanted.market, newest.ts
+FROM unnest(%(markets)s::text[]) AS wanted (market)
+CROSS JOIN LATERAL (
+    SELECT ts FROM candles
+    WHERE market = wanted.market AND unit = %(unit)s
+    ORDER BY ts DESC LIMIT 1
+) AS newest
+"""
+GAPS = """
+SELECT previous + %(step)s, ts
+FROM (
+    SELECT ts, lag(ts, 1, %(since)s - %(step)s) OVER (ORDER BY ts) AS previous
+    FROM (
+        SELECT ts FROM candles
+        WHERE market = %(market)s AND unit = %(unit)s AND ts >= %(since)s AND ts < %(until)s
+        UNION ALL SELECT %(until)s
+    ) AS stored
+) AS pairs
+WHERE ts > previous + %(step)s
+ORDER BY ts
+"""
+WINDOW = """
+SELECT last.market, last.unit, last.ts, last.open, last.high, last.low, last.close,
+    last.volume, last.value
+FROM unnest(%(markets)s::text[]) AS wanted (market)
+CROSS JOIN LATERAL (
+    SELECT * FROM candles
+    WHERE market = wanted.market AND unit = %(unit)s AND ts < %(until)s
+    ORDER BY ts DESC LIMIT %(count)s
+) AS last
+ORDER BY last.market, last.ts
+"""
+
+
+async def upsert(db: Database, candles: Sequence[Candle]) -> int:
+    """Store the candles in one transaction; return how many rows are new or different.
+
+    Storing the same candles again changes nothing. Of two with the same key the later one counts.
+    """
+    if not candles:
+        return 0
+    latest = {_key(candle): candle for candle in candles}
+    # one order for all writers, so that two of them cannot wait for each other
+    rows = [_row(latest[key]) for key in sorted(latest)]
+    async with db.connection() as connection, connection.transaction():
+        cursor = connection.cursor()
+        await cursor.execute(CREATE_INCOMING)
+        async with cursor.copy(COPY_INCOMING) as copy:
+            for row in rows:
+                await copy.write_row(row)
+        await cursor.execute(UPSERT)
+        return cursor.rowcount
+
+
+async def newest(db: Database, markets: Sequence[str], unit: int) -> dict[str, datetime]:
+    """Return the start of the newest stored candle of each market that has any."""
+    async with db.connection() as connection:
+        cursor = await connection.execute(NEWEST, {"markets": list(markets), "unit": unit})
+        return {market: ts async for market, ts in cursor}
+
+
+async def gaps(
+    db: Database, market: str, unit: int, since: datetime, until: datetime
+) -> list[tuple[datetime, datetime]]:
+    """Return what is missing of [since, until): start of the first and end of the last candle.
+
+    Each gap is half open, oldest first. The venue has no candle for a minute without a trade, so
+    a gap may stay one.
+    """
+    step = timedelta(minutes=unit)
+    first, end = _up_to_grid(since, step), _down_to_grid(until, step)
+    if first >= end:
+        return []
+    wanted = {"market": market, "unit": unit, "since": first, "until": end, "step": step}
+    async with db.connection() as connection:
+        cursor = await connection.execute(GAPS, wanted)
+        return [(start, stop) async for start, stop in cursor]
+
+
+async def window(
+    db: Database, markets: Sequence[str], unit: int, count: int, until: datetime
+) -> dict[str, list[Candle]]:
+    """Return the last `count` candles of each market that start before `until`, oldest first."""
+    wanted = {"markets": list(markets), "unit": unit, "count": count, "until": until}
+    found: dict[str, list[Candle]] = {market: [] for market in markets}
+    async with db.connection() as connection:
+        cursor = await connection.execute(WINDOW, wanted)
+        async for row in cursor:
+            candle = Candle(**dict(zip(COLUMNS, row, strict=True)))
+            found[candle.market].append(candle)
+    return found
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def _down_to_grid(instant: datetime, step: timedelta) -> datetime:
+    return instant - (instant - _EPOCH) % step
+
+
+def _up_to_grid(instant: datetime, step: timedelta) -> datetime:
+    return instant + (_EPOCH - instant) % step

@@ -1,0 +1,214 @@
+"""The runtime settings: what each may be, and reading and writing them in the database.
+
+A key without a row has its default. The database tells of every change itself (a trigger writes
+the audit row and notifies), so that a change by psql counts like one by the command line.
+"""
+
+import difflib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from types import MappingProxyType
+from typing import Any
+
+from loguru import logger
+from sqlalchemy import Text, cast, func, literal, select
+from sqlalchemy.dialects.postgresql import JSONB, insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from jobs.errors import BadData
+from jobs.store.db import Database
+from jobs.store.tables import settings as table
+
+Value = Decimal | int | bool | str
+
+LONGEST_NUMBER = 40
+TRUTHS = {"true": True, "on": True, "yes": True, "false": False, "off": False, "no": False}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Every runtime setting. `_pct` are percentages (5 means 5 %), `_krw` won, `_s` seconds.
+
+    In stop_loss_pct, take_profit_pct, trailing_stop_pct, daily_loss_limit_krw and
+    max_drawdown_pct 0 switches the limit off.
+    """
+
+    stop_loss_pct: Decimal = Decimal(5)
+    take_profit_pct: Decimal = Decimal(10)
+    trailing_stop_pct: Decimal = Decimal(0)
+    position_size_pct: Decimal = Decimal(10)
+    max_position_krw: Decimal = Decimal(1_000_000)
+    max_open_positions: int = 5
+    min_confidence: Decimal = Decimal("0.6")
+    max_orders_per_day: int = 50
+    cooldown_s: int = 60
+    daily_loss_limit_krw: Decimal = Decimal(100_000)
+    max_drawdown_pct: Decimal = Decimal(20)
+    order_timeout_s: int = 60
+    signal_max_age_s: int = 300
+    entry_order: str = "limit"
+    halted: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spec:
+    """What one setting may be, and what it does in a sentence."""
+
+    key: str
+    kind: type
+    default: Value
+    help: str
+    low: Decimal = Decimal(0)
+    high: Decimal = Decimal(0)
+    choices: tuple[str, ...] = ()
+
+    @property
+    def allowed(self) -> str:
+        """What may stand there, for people."""
+        if self.kind is bool:
+            return "true or false"
+        if self.choices:
+            return ", ".join(self.choices)
+        noun = "a whole number" if self.kind is int else "a number"
+        return f"{noun} from {self.low} to {self.high}"
+
+    def check(self, value: object) -> Value:
+        """Return `value` as this setting's type. Raises ValueError that says what is allowed."""
+        fits: Value | None = None
+        if self.kind is bool:
+            fits = value if isinstance(value, bool) else None
+        elif self.kind is str:
+            fits = value if isinstance(value, str) and value in self.choices else None
+        elif isinstance(value, int | Decimal) and not isinstance(value, bool):
+            fits = self._number(Decimal(value))
+        if fits is None:
+            raise ValueError(f"{self.key}: {value!s} is not allowed: {self.allowed}")
+        return fits
+
+    def _number(self, number: Decimal) -> Value | None:
+        if not number.is_finite() or not self.low <= number <= self.high:
+            return None
+        if self.kind is Decimal:
+            return number
+        return int(number) if number == number.to_integral_value() else None
+
+
+def _spec(key: str, meaning: str, low: str = "0", high: str = "0", *choices: str) -> Spec:
+    default: Value = getattr(Settings(), key)
+    return Spec(
+        key=key,
+        kind=type(default),
+        default=default,
+        help=meaning,
+        low=Decimal(low),
+        high=Decimal(high),
+        choices=choices,
+    )
+
+
+_MOST_KRW = "1000000000000"
+_DAY_S = "86400"
+
+SPECS: Mapping[str, Spec] = MappingProxyType(
+    {
+        spec.key: spec
+        for spec in (
+            _spec("stop_loss_pct", "sell so far below the entry; 0: off", "0", "99"),
+            _spec("take_profit_pct", "sell so far above the entry; 0: off", "0", "10000"),
+            _spec("trailing_stop_pct", "sell so far below the highest price; 0: off", "0", "99"),
+            _spec("position_size_pct", "size of an entry as a share of equity", "0.01", "100"),
+            _spec("max_position_krw", "the most that one position may cost", "1", _MOST_KRW),
+            _spec("max_open_positions", "the most positions open at once", "0", "1000"),
+            _spec("min_confidence", "weaker signals are refused", "0", "1"),
+            _spec("max_orders_per_day", "the most orders of a day (KST)", "0", "100000"),
+            _spec("cooldown_s", "pause after an order in the same market", "0", _DAY_S),
+            _spec("daily_loss_limit_krw", "no entries after such a day; 0: off", "0", _MOST_KRW),
+            _spec("max_drawdown_pct", "no entries so far below the peak; 0: off", "0", "100"),
+            _spec("order_timeout_s", "an unfilled limit order is cancelled then", "1", _DAY_S),
+            _spec("signal_max_age_s", "older signals are not acted on", "1", _DAY_S),
+            _spec("entry_order", "how a position is entered", "0", "0", "limit", "market", "best"),
+            _spec("halted", "no new order while true"),
+        )
+    }
+)
+"""Every setting by its key, in the order people read them."""
+
+
+def parse_value(key: str, entered: str) -> Value:
+    """Return what a person typed as the setting's type.
+
+    Raises ValueError that names the key, what was typed and what is allowed.
+    """
+    spec = _known(key)
+    entered = entered.strip()
+    value: object = entered
+    if spec.kind is bool:
+        value = TRUTHS.get(entered.lower(), entered)
+    elif spec.kind is not str and len(entered) <= LONGEST_NUMBER:
+        try:
+            value = Decimal(entered)
+        except InvalidOperation:
+            value = entered
+    return spec.check(value)
+
+
+def _known(key: str) -> Spec:
+    if (spec := SPECS.get(key)) is not None:
+        return spec
+    near = difflib.get_close_matches(key, SPECS, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(SPECS)}"
+    raise ValueError(f"{key} is no setting: {hint}")
+
+
+async def read(connection: AsyncConnection, *, fallback: Settings | None = None) -> Settings:
+    """Return the settings as the database has them now.
+
+    A row that is not what its key may be raises BadData; with `fallback` that key takes its
+    value from there instead and the fault is logged, and a bad `halted` counts as true.
+    """
+    rows = await connection.execute(select(table.c.key, cast(table.c.value, Text)))
+    values: dict[str, Any] = {}
+    for key, raw in rows:
+        if (spec := SPECS.get(key)) is None:  # of a newer or older program
+            continue
+        try:
+            values[key] = spec.check(json.loads(raw, parse_float=Decimal))
+        except ValueError as exc:
+            if fallback is None:
+                raise BadData("a setting in the database is bad", key=key, cause=str(exc)) from exc
+            logger.bind(event="settings.bad", key=key, error=str(exc)).error(
+                "a setting in the database is bad, keeping the last good one"
+            )
+            values[key] = True if key == "halted" else getattr(fallback, key)
+    return Settings(**values)
+
+
+async def write(db: Database, key: str, value: object, by: str) -> bool:
+    """Store a setting and return whether that changed anything.
+
+    Raises ValueError for an unknown key or a value that is not allowed.
+    """
+    checked = _known(key).check(value)
+    new = insert(table).values(
+        key=key,
+        value=cast(literal(_as_json(checked), Text), JSONB),
+        updated_at=func.clock_timestamp(),
+        updated_by=by,
+    )
+    upsert = new.on_conflict_do_update(
+        index_elements=[table.c.key],
+        set_={
+            "value": new.excluded.value,
+            "updated_at": new.excluded.updated_at,
+            "updated_by": new.excluded.updated_by,
+        },
+        where=table.c.value != new.excluded.value,
+    ).returning(table.c.key)
+    async with db.begin() as connection:
+        return (await connection.execute(upsert)).first() is not None
+
+
+def _as_json(value: Value) -> str:
+    return format(value, "f") if isinstance(value, Decimal) else json.dumps(value)
