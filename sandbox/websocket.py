@@ -18,6 +18,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.http11 import Request as Handshake
 
+from sandbox.feed import VenueFeed
 from sandbox.frames import (
     Format,
     FrameError,
@@ -28,6 +29,7 @@ from sandbox.frames import (
     merged,
     parse_request,
 )
+from sandbox.venue import Venue
 
 PATH = "/websocket/v1"
 LINE = "upbitd.line"
@@ -63,7 +65,7 @@ class Feed(Protocol):
         """What happened to the account's orders or assets after `mark` (None: nothing yet)."""
         ...
 
-    def account(self, authorization: str | None) -> object:
+    def account(self, authorization: str | None, ip: str) -> object:
         """Whose token this is. Raises FrameError `INVALID_AUTH`."""
         ...
 
@@ -250,7 +252,7 @@ class Sockets:
         if not await self._opened(socket):
             return
         try:
-            account = self._feed.account(socket.headers.get("authorization"))
+            account = self._feed.account(socket.headers.get("authorization"), _host(socket))
         except FrameError as refusal:
             await socket.send_bytes(error_frame(refusal.name, str(refusal)))
             await socket.close(1000)
@@ -266,7 +268,7 @@ class Sockets:
         return True
 
     def _quota(self, socket: WebSocket) -> Window:
-        host = socket.client.host if socket.client else ""
+        host = _host(socket)
         if "origin" in socket.headers:
             return self._handshakes.setdefault(("origin", host), Window(1, 10.0))
         who = socket.headers.get("authorization") is not None, host
@@ -280,6 +282,10 @@ class Sockets:
             return
 
 
+def _host(socket: WebSocket) -> str:
+    return socket.client.host if socket.client else ""
+
+
 def socket_routes(feed: Feed, limits: SocketLimits | None = None) -> list[WebSocketRoute]:
     """The two addresses, served from `feed`."""
     sockets = Sockets(feed, limits or SocketLimits())
@@ -287,3 +293,8 @@ def socket_routes(feed: Feed, limits: SocketLimits | None = None) -> list[WebSoc
         WebSocketRoute(PATH, sockets.public),
         WebSocketRoute(f"{PATH}/private", sockets.private),
     ]
+
+
+def routes(venue: Venue) -> list[WebSocketRoute]:
+    """The two addresses of `venue`; its server has to use `SocketProtocol`."""
+    return socket_routes(VenueFeed(venue))

@@ -45,7 +45,8 @@ class FakeFeed:
         messages = [each for each in self.own if each["type"] == stream.type]
         return messages[len(messages) if mark is None else mark :], len(messages)
 
-    def account(self, authorization: str | None) -> object:
+    def account(self, authorization: str | None, ip: str) -> object:
+        assert ip == "127.0.0.1"
         if authorization != TOKEN["Authorization"]:
             raise FrameError("INVALID_AUTH", "bad token")
         return "me"
