@@ -1,4 +1,4 @@
-"""What trading needs of a venue: one Protocol with two sides, the real exchange and the paper one."""
+"""What trading needs of a venue: one Protocol, two sides, the exchange itself and the paper one."""
 
 from collections.abc import Sequence
 from datetime import datetime

@@ -1,0 +1,292 @@
+"""Queries on fills, positions and equity, and the portfolio they add up to.
+
+Every query names the mode: a paper position never mixes with a live one.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import Row, func, insert, select, update
+from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from jobs.store import orders as order_store
+from jobs.store.tables import equity, fills, orders, positions
+from jobs.trading.ledger import EXACT, ZERO, Fill, Holding
+from jobs.trading.portfolio import Mode, Money, OpenOrder, Portfolio, drawdown_pct
+from jobs.trading.risk import day_start
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredFill:
+    """A fill as the table has it, with the profit it realized."""
+
+    id: int
+    fill: Fill
+    realized_krw: Decimal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EquityRow:
+    """The account's worth at one instant.
+
+    `pnl_krw` is all profit of the daemon's trades so far, realized and not, `peak_krw` its highest
+    value until then; deposits and withdrawals change neither.
+    """
+
+    ts: datetime
+    cash_krw: Decimal
+    positions_krw: Decimal
+    pnl_krw: Decimal
+    peak_krw: Decimal
+
+
+async def fills_of(conn: AsyncConnection, order_id: int) -> list[StoredFill]:
+    """The stored fills of an order, in the order they were booked."""
+    statement = (
+        select(fills, orders.c.side)
+        .join(orders, orders.c.id == fills.c.order_id)
+        .where(fills.c.order_id == order_id)
+        .order_by(fills.c.id)
+    )
+    return [
+        StoredFill(
+            id=row.id,
+            realized_krw=row.realized_krw,
+            fill=Fill(
+                uuid=row.uuid,
+                side=row.side,
+                price=row.price,
+                volume=row.volume,
+                funds=row.funds,
+                fee=row.fee,
+                ts=row.ts,
+            ),
+        )
+        for row in await conn.execute(statement)
+    ]
+
+
+async def add_fill(conn: AsyncConnection, order_id: int, fill: Fill, realized: Decimal) -> None:
+    """Store a fill with the profit it realized; the same fill twice is refused by its key."""
+    await conn.execute(
+        insert(fills).values(
+            order_id=order_id,
+            uuid=fill.uuid,
+            price=fill.price,
+            volume=fill.volume,
+            funds=fill.funds,
+            fee=fill.fee,
+            realized_krw=realized,
+            ts=fill.ts,
+        )
+    )
+
+
+async def set_fee(conn: AsyncConnection, fill_id: int, *, fee: Decimal, realized: Decimal) -> None:
+    """Correct the fee of a fill once the venue has stated more of it."""
+    await conn.execute(
+        update(fills).where(fills.c.id == fill_id).values(fee=fee, realized_krw=realized)
+    )
+
+
+async def lock(conn: AsyncConnection, mode: Mode, market: str, at: datetime) -> Holding:
+    """Read a position and keep everybody else from changing it until the transaction ends."""
+    await conn.execute(
+        upsert(positions)
+        .values(mode=mode, market=market, volume=0, avg_price=0, updated_at=at)
+        .on_conflict_do_nothing()
+    )
+    statement = (
+        select(positions)
+        .where(positions.c.mode == mode, positions.c.market == market)
+        .with_for_update()
+    )
+    return _holding((await conn.execute(statement)).one())
+
+
+async def save(
+    conn: AsyncConnection, mode: Mode, market: str, holding: Holding, *, at: datetime
+) -> None:
+    """Store a position that `lock` has read."""
+    await conn.execute(
+        update(positions)
+        .where(positions.c.mode == mode, positions.c.market == market)
+        .values(
+            volume=holding.volume,
+            avg_price=holding.avg_price,
+            realized_krw=holding.realized_krw,
+            high_price=holding.high_price,
+            opened_at=holding.opened_at,
+            updated_at=at,
+        )
+    )
+
+
+async def raise_high(conn: AsyncConnection, mode: Mode, market: str, price: Decimal) -> bool:
+    """Remember a price that is the highest since the position was opened; tell whether it was."""
+    statement = (
+        update(positions)
+        .where(
+            positions.c.mode == mode,
+            positions.c.market == market,
+            positions.c.volume > 0,
+            positions.c.high_price < price,
+        )
+        .values(high_price=price)
+    )
+    return (await conn.execute(statement)).rowcount > 0
+
+
+async def held(conn: AsyncConnection, mode: Mode) -> dict[str, Holding]:
+    """Every open position by market."""
+    statement = select(positions).where(positions.c.mode == mode, positions.c.volume > 0)
+    return {row.market: _holding(row) for row in await conn.execute(statement)}
+
+
+async def ledger_differences(conn: AsyncConnection, mode: Mode) -> dict[str, Decimal]:
+    """Markets whose position is not the sum of its fills, with the difference; none when well.
+
+    Reads every fill of the mode.
+    """
+    signed = func.sum(fills.c.volume).filter(orders.c.side == "bid")
+    sold = func.sum(fills.c.volume).filter(orders.c.side == "ask")
+    booked = (
+        select(
+            orders.c.market,
+            (func.coalesce(signed, 0) - func.coalesce(sold, 0)).label("volume"),
+        )
+        .join(fills, fills.c.order_id == orders.c.id)
+        .where(orders.c.mode == mode)
+        .group_by(orders.c.market)
+        .subquery()
+    )
+    kept = select(positions).where(positions.c.mode == mode).subquery()
+    statement = select(
+        func.coalesce(kept.c.market, booked.c.market).label("market"),
+        (func.coalesce(kept.c.volume, 0) - func.coalesce(booked.c.volume, 0)).label("off"),
+    ).select_from(kept.join(booked, kept.c.market == booked.c.market, full=True))
+    return {row.market: row.off for row in await conn.execute(statement) if row.off}
+
+
+async def portfolio(
+    conn: AsyncConnection,
+    mode: Mode,
+    market: str,
+    *,
+    money: Money,
+    prices: Mapping[str, Decimal],
+    now: datetime,
+) -> Portfolio:
+    """Everything risk asks before an order in `market`, as this transaction sees it.
+
+    Computed from stored orders, fills and equity, so that a restart resets nothing.
+    """
+    holdings = await held(conn, mode)
+    valued = {name: prices.get(name, holding.avg_price) for name, holding in holdings.items()}
+    worth = sum((h.value(valued[name]) for name, h in holdings.items()), ZERO)
+    equity_krw = EXACT.add(money.total_krw, worth)
+    start = day_start(now)
+    pnl = await _pnl(conn, mode, holdings, valued)
+    newest, before = await newest_equity(conn, mode), await newest_equity(conn, mode, until=start)
+    peak = max(pnl, ZERO if newest is None else newest.peak_krw)
+    opened = ZERO if before is None else before.pnl_krw
+    return Portfolio(
+        cash_krw=money.free_krw - await order_store.unseen_cost(conn, mode, money.at),
+        equity_krw=equity_krw,
+        day_loss_krw=max(opened - pnl, ZERO),
+        drawdown_pct=drawdown_pct(pnl_krw=pnl, peak_krw=peak, equity_krw=equity_krw),
+        orders_today=await order_store.count_since(conn, mode, start),
+        holdings=holdings,
+        prices=valued,
+        open_orders=tuple(_at_worst(o) for o in await order_store.unfinished(conn, mode)),
+        last_order_at=await order_store.last_order_at(conn, mode, market),
+        exit_refused_at=await order_store.exit_refused_at(conn, mode, market),
+        free_volume=money.free_volumes.get(market.partition("-")[2]),
+    )
+
+
+async def add_equity(
+    conn: AsyncConnection, mode: Mode, *, money: Money, prices: Mapping[str, Decimal]
+) -> EquityRow:
+    """Store what the account is worth at `money.at`; positions without a price count at cost."""
+    holdings = await held(conn, mode)
+    valued = {name: prices.get(name, holding.avg_price) for name, holding in holdings.items()}
+    pnl = await _pnl(conn, mode, holdings, valued)
+    newest = await newest_equity(conn, mode)
+    row = EquityRow(
+        ts=money.at,
+        cash_krw=money.total_krw,
+        positions_krw=sum((h.value(valued[name]) for name, h in holdings.items()), ZERO),
+        pnl_krw=pnl,
+        peak_krw=max(pnl, ZERO if newest is None else newest.peak_krw),
+    )
+    statement = upsert(equity).values(
+        mode=mode,
+        ts=row.ts,
+        cash_krw=row.cash_krw,
+        positions_krw=row.positions_krw,
+        pnl_krw=row.pnl_krw,
+        peak_krw=row.peak_krw,
+    )
+    await conn.execute(statement.on_conflict_do_nothing())
+    return row
+
+
+async def newest_equity(
+    conn: AsyncConnection, mode: Mode, *, until: datetime | None = None
+) -> EquityRow | None:
+    """The newest equity row (before `until`, when given)."""
+    statement = select(equity).where(equity.c.mode == mode).order_by(equity.c.ts.desc()).limit(1)
+    if until is not None:
+        statement = statement.where(equity.c.ts < until)
+    row = (await conn.execute(statement)).one_or_none()
+    if row is None:
+        return None
+    return EquityRow(
+        ts=row.ts,
+        cash_krw=row.cash_krw,
+        positions_krw=row.positions_krw,
+        pnl_krw=row.pnl_krw,
+        peak_krw=row.peak_krw,
+    )
+
+
+async def _pnl(
+    conn: AsyncConnection,
+    mode: Mode,
+    holdings: Mapping[str, Holding],
+    prices: Mapping[str, Decimal],
+) -> Decimal:
+    statement = select(func.coalesce(func.sum(positions.c.realized_krw), 0)).where(
+        positions.c.mode == mode
+    )
+    realized = Decimal((await conn.execute(statement)).scalar_one())
+    open_profit = (h.unrealized(prices[name]) for name, h in holdings.items())
+    return EXACT.add(realized, sum(open_profit, ZERO))
+
+
+def _holding(row: Row[Any]) -> Holding:
+    return Holding(
+        volume=row.volume,
+        avg_price=row.avg_price,
+        realized_krw=row.realized_krw,
+        high_price=row.high_price,
+        opened_at=row.opened_at,
+    )
+
+
+def _at_worst(order: order_store.OrderRow) -> OpenOrder:
+    spent = EXACT.add(order.executed_funds, order.paid_fee)
+    left = ZERO if order.volume is None else EXACT.subtract(order.volume, order.executed_volume)
+    return OpenOrder(
+        identifier=order.identifier,
+        market=order.market,
+        side=order.side,
+        state=order.state,
+        reserved_krw=max(EXACT.subtract(order.reserved_krw, spent), ZERO),
+        volume=max(left, ZERO),
+    )

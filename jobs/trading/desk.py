@@ -1,0 +1,58 @@
+"""What every part of the order protocol works with, and the names of orders."""
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from jobs.spec import Clock, Notifier
+from jobs.store.db import Database
+from jobs.trading.exchange import Exchange
+from jobs.trading.portfolio import Mode
+
+PREFIX = "upd-"
+"""How the identifier of every order of the daemon begins; all others are somebody else's."""
+
+_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+_RANDOM_BITS = 80
+_DIGITS = 26
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """When "not found" is believed: so many looks, the first and last so many seconds apart."""
+
+    looks: int = 3
+    over_s: float = 10.0
+
+    def is_over(self, looks: list[datetime]) -> bool:
+        """Whether these looks, oldest first, are enough."""
+        if len(looks) < max(self.looks, 1):
+            return False
+        return (looks[-1] - looks[0]).total_seconds() >= self.over_s
+
+
+def new_identifier(now: datetime) -> str:
+    """A name no other order has: 30 characters that sort by time (prefix, 48 + 80 bits)."""
+    number = int(now.timestamp() * 1000) << _RANDOM_BITS | secrets.randbits(_RANDOM_BITS)
+    digits = (_ALPHABET[number >> 5 * place & 31] for place in reversed(range(_DIGITS)))
+    return PREFIX + "".join(digits)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Desk:
+    """One account of one venue, and the books kept of it.
+
+    `mode` stands in every row and query. `epoch` is the leadership under which orders are made;
+    with `account` set no order leaves once a later leader of that account exists.
+    """
+
+    db: Database
+    exchange: Exchange
+    clock: Clock
+    notifier: Notifier
+    mode: Mode
+    epoch: int = 0
+    account: str | None = None
+    patience: Patience = field(default_factory=Patience)
+    name_order: Callable[[datetime], str] = new_identifier

@@ -1,0 +1,139 @@
+"""Get out: cancel every open order of the daemon and sell everything it holds, at market.
+
+A person's order, which `halted` does not stop. It may run beside a daemon that trades; halt that
+first, or it may buy again what is sold here.
+"""
+
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from jobs.errors import JobError
+from jobs.spec import Sleep
+from jobs.store import orders as order_store
+from jobs.store import positions as position_store
+from jobs.store.orders import OrderRow
+from jobs.trading.desk import Desk
+from jobs.trading.follow import cancel, tend
+from jobs.trading.intents import reserve, send
+from jobs.trading.ledger import ZERO
+from jobs.trading.portfolio import Money, Rules, Wish
+from jobs.trading.risk import Refusal
+from jobs.trading.states import State
+from jobs.trading.view import MarketView
+
+LOOKS = 20
+PAUSE_S = 0.5
+_NEVER_S = float("inf")
+
+
+@dataclass(slots=True, kw_only=True)
+class Flattened:
+    """What flattening did. `left` says, for every order or position that remains, why."""
+
+    cancelled: list[str] = field(default_factory=list)
+    sold: dict[str, Decimal] = field(default_factory=dict)
+    left: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def is_flat(self) -> bool:
+        """Whether nothing of the daemon is left at the venue."""
+        return not self.left
+
+
+async def flatten(desk: Desk, view: MarketView, *, sleep: Sleep) -> Flattened:
+    """Cancel, wait for the cancels, sell, wait for the sales: ten seconds each at most.
+
+    Trouble with one order or market is written under `left`; the others are still done. Raises
+    only when the database is away.
+    """
+    result = Flattened()
+    await _cancel_all(desk, result)
+    await _wait(desk, result, sleep)
+    await _sell_all(desk, view, result)
+    await _wait(desk, result, sleep)
+    await _account_for(desk, result)
+    return result
+
+
+async def _open(desk: Desk) -> list[OrderRow]:
+    async with desk.db.begin() as conn:
+        return await order_store.unfinished(conn, desk.mode)
+
+
+async def _cancel_all(desk: Desk, result: Flattened) -> None:
+    for order in await _open(desk):
+        if order.state is State.WAIT:
+            try:
+                await cancel(desk, order)
+            except JobError as exc:
+                result.left[order.identifier] = str(exc)
+            else:
+                result.cancelled.append(order.identifier)
+
+
+async def _wait(desk: Desk, result: Flattened, sleep: Sleep) -> None:
+    """Look at what is open until nothing is, some looks long."""
+    for _ in range(LOOKS):
+        waiting = [o for o in await _open(desk) if o.state is not State.INTENT]
+        if not waiting:
+            return
+        for order in waiting:
+            try:
+                await tend(desk, order, timeout_s=_NEVER_S)
+            except JobError as exc:
+                result.left[order.identifier] = str(exc)
+        await sleep(PAUSE_S)
+
+
+async def _sell_all(desk: Desk, view: MarketView, result: Flattened) -> None:
+    async with desk.db.begin() as conn:
+        holdings = await position_store.held(conn, desk.mode)
+    prices = {market: holding.avg_price for market, holding in holdings.items()}
+    try:
+        prices.update(await view.prices(holdings))
+    except JobError:  # the price only guesses whether it is dust: the venue decides
+        prices.update({m: s.price for m, s in (await view.stored(holdings)).items()})
+    for market in holdings:
+        try:
+            await _sell(desk, view, market, prices, result)
+        except JobError as exc:
+            result.left[market] = str(exc)
+
+
+async def _sell(
+    desk: Desk, view: MarketView, market: str, prices: dict[str, Decimal], result: Flattened
+) -> None:
+    rules = Rules(chance=await view.exit_chance(market), price=prices[market])
+    now = desk.clock()
+    wish = Wish(
+        market=market,
+        side="ask",
+        purpose="flatten",
+        identifier=desk.name_order(now),
+        reason="flatten",
+    )
+    money = Money(free_krw=ZERO, total_krw=ZERO, at=now)
+    verdict = await reserve(desk, wish, rules, money=money, prices=prices)
+    if isinstance(verdict, Refusal):
+        result.left[market] = verdict.reason
+        return
+    order = await send(desk, verdict)
+    if order.state is State.REFUSED:
+        result.left[market] = order.reason or "refused"
+    else:
+        result.sold[market] = order.volume or ZERO
+
+
+async def _account_for(desk: Desk, result: Flattened) -> None:
+    """Say what is still there, and forget trouble that has passed."""
+    open_orders = {order.identifier: order.state.value for order in await _open(desk)}
+    async with desk.db.begin() as conn:
+        holdings = await position_store.held(conn, desk.mode)
+    why = result.left
+    result.left = {
+        **{name: why.get(name, f"still {state}") for name, state in open_orders.items()},
+        **{
+            market: why.get(market, f"{holding.volume:f} still held")
+            for market, holding in holdings.items()
+        },
+    }

@@ -1,0 +1,143 @@
+"""The facts that risk is judged by: what is wanted, what is held, what the market allows."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from typing import Literal
+
+from jobs.trading.ledger import EXACT, ZERO, Holding
+from jobs.trading.states import State
+from jobs.upbit.wire import Chance, Side
+
+Mode = Literal["paper", "live"]
+Purpose = Literal["entry", "exit", "stop_loss", "take_profit", "trailing_stop", "flatten"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignalFact:
+    """What a signal says, as far as trading asks."""
+
+    id: int
+    market: str
+    action: str
+    confidence: Decimal
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """An order somebody wants: a signal (`signal` set), an exit rule or a person."""
+
+    market: str
+    side: Side
+    purpose: Purpose
+    identifier: str
+    reason: str
+    signal: SignalFact | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """What the market allows and shows now.
+
+    `price` values it, `best_ask` is what a buyer pays (None: not known), `data_at` is when its
+    newest stored snapshot was taken, `reduce_only` says why it takes no new exposure.
+    """
+
+    chance: Chance
+    price: Decimal
+    best_ask: Decimal | None = None
+    data_at: datetime | None = None
+    data_max_age_s: float = 180.0
+    reduce_only: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Money:
+    """The venue's balances at the instant `at`; `free_volumes` by base currency."""
+
+    free_krw: Decimal
+    total_krw: Decimal
+    at: datetime
+    free_volumes: Mapping[str, Decimal] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenOrder:
+    """An order that may still change the account, at its worst case.
+
+    `reserved_krw` is the most that a bid can still cost, `volume` the most an ask can still sell.
+    """
+
+    identifier: str
+    market: str
+    side: Side
+    state: State
+    reserved_krw: Decimal
+    volume: Decimal
+
+    @property
+    def is_unknown(self) -> bool:
+        """Whether nobody has said that the venue has it."""
+        return self.state is not State.WAIT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Portfolio:
+    """The daemon's account as one transaction saw it.
+
+    `cash_krw` is free and promised to no order. `last_order_at` and `exit_refused_at` are of the
+    wish's market. `free_volume` is what the venue would let it sell there (None: not asked).
+    Markets without a price are valued at cost.
+    """
+
+    cash_krw: Decimal
+    equity_krw: Decimal
+    day_loss_krw: Decimal
+    drawdown_pct: Decimal
+    orders_today: int
+    holdings: Mapping[str, Holding]
+    prices: Mapping[str, Decimal]
+    open_orders: tuple[OpenOrder, ...]
+    last_order_at: datetime | None = None
+    exit_refused_at: datetime | None = None
+    free_volume: Decimal | None = None
+
+    def held_krw(self, market: str) -> Decimal:
+        """What the holding in `market` is worth."""
+        holding = self.holdings.get(market)
+        if holding is None:
+            return ZERO
+        return holding.value(self.prices.get(market, holding.avg_price))
+
+    def exposure_krw(self, market: str) -> Decimal:
+        """Holding plus open bids of `market`, as if every bid filled."""
+        bids = (o.reserved_krw for o in self.open_orders if o.market == market and o.side == "bid")
+        return EXACT.add(self.held_krw(market), sum(bids, ZERO))
+
+    def taken_markets(self, least_krw: Decimal) -> frozenset[str]:
+        """Markets with an open bid or a holding worth at least `least_krw`; dust takes no place."""
+        held = {market for market in self.holdings if self.held_krw(market) >= least_krw}
+        return frozenset(held | {o.market for o in self.open_orders if o.side == "bid"})
+
+    def sellable(self, market: str) -> Decimal:
+        """Held, not already in an open ask, and not more than the venue would let go."""
+        holding = self.holdings.get(market)
+        if holding is None:
+            return ZERO
+        asks = (o.volume for o in self.open_orders if o.market == market and o.side == "ask")
+        left = holding.volume - sum(asks, ZERO)
+        return left if self.free_volume is None else min(left, self.free_volume)
+
+
+def drawdown_pct(*, pnl_krw: Decimal, peak_krw: Decimal, equity_krw: Decimal) -> Decimal:
+    """How far profit is under its peak, in per cent of what the account would be worth there.
+
+    Measured on profit, so that deposits and withdrawals move nothing. 0 at the peak.
+    """
+    fall = max(peak_krw, pnl_krw) - pnl_krw
+    if not fall:
+        return ZERO
+    top = equity_krw + fall
+    return Decimal(100) if top <= fall else fall / top * 100

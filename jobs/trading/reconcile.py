@@ -1,0 +1,272 @@
+"""Do the venue and the tables tell the same story? Asked at start and every few minutes.
+
+Every open order of ours is taken as far as evidence goes; then the venue's open orders are held
+against the table, orders that were given up against the venue, its balances against the positions,
+and positions against the sum of their fills. Orders of others are counted and left alone. What
+does not fit is told and makes its market reduce-only until it fits again. Running it twice changes
+nothing.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from loguru import logger
+
+from jobs.errors import JobError, Transient
+from jobs.spec import Incident
+from jobs.store import orders as order_store
+from jobs.store import positions as position_store
+from jobs.store.orders import OrderRow
+from jobs.trading.desk import PREFIX, Desk
+from jobs.trading.follow import tend
+from jobs.trading.ledger import EXACT, ZERO
+from jobs.trading.states import State
+from jobs.upbit.wire import Account, Order
+
+LOOK_BACK = timedelta(hours=1)
+"""How long an order that was given up is still looked for, should it have arrived after all."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mismatch:
+    """Something that does not fit. `about` is stable, so that repeats fold into one alert."""
+
+    market: str
+    about: str
+    message: str
+
+    @property
+    def incident(self) -> str:
+        """The key under which it is told."""
+        return f"reconcile_mismatch:{self.about}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What a reconciliation found. Counts are of orders; `rows` is what it wrote."""
+
+    checked_at: datetime
+    open_ours: int
+    open_foreign: int
+    unknown: int
+    held: tuple[str, ...]
+    rows: int
+    mismatches: tuple[Mismatch, ...] = ()
+
+    @property
+    def fits(self) -> bool:
+        """Whether venue and tables agree on everything that is known."""
+        return not self.mismatches
+
+
+@dataclass(slots=True)
+class Standing:
+    """The newest report of this process, and which markets it closes for new exposure."""
+
+    report: Report | None = None
+    told: set[str] = field(default_factory=set)
+
+    def reduce_only(self, market: str) -> str | None:
+        """Why `market` takes no new exposure; None when it may."""
+        if self.report is None:
+            return "not reconciled with the venue yet"
+        wrong = next((m for m in self.report.mismatches if m.market == market), None)
+        return None if wrong is None else wrong.message
+
+
+@dataclass(slots=True)
+class _Findings:
+    """What one reconciliation collects on its way."""
+
+    rows: int = 0
+    open_ours: int = 0
+    open_foreign: int = 0
+    mismatches: list[Mismatch] = field(default_factory=list)
+
+
+async def reconcile(
+    desk: Desk, standing: Standing, *, timeout_s: float, deep: bool = False
+) -> Report:
+    """Compare venue and tables, tell what does not fit, and remember it in `standing`.
+
+    `deep` also adds up every stored fill. Raises Transient while the venue or the database cannot
+    be asked; `standing` is unchanged then.
+    """
+    findings = _Findings()
+    await _tend_all(desk, findings, timeout_s)
+    await _compare_open(desk, findings)
+    await _compare_buried(desk, findings)
+    await _compare_balances(desk, findings, timeout_s)
+    if deep:
+        findings.mismatches += await _off_ledger(desk)
+    elif standing.report is not None:  # only another deep look can take these back
+        old = standing.report.mismatches
+        findings.mismatches += [m for m in old if m.about.startswith("fills:")]
+    report = await _report(desk, findings)
+    standing.report = report
+    await _tell(desk, standing, report)
+    return report
+
+
+async def _report(desk: Desk, findings: _Findings) -> Report:
+    async with desk.db.begin() as conn:
+        left = await order_store.unfinished(conn, desk.mode)
+        held = await position_store.held(conn, desk.mode)
+    unique = {mismatch.about: mismatch for mismatch in findings.mismatches}
+    return Report(
+        checked_at=desk.clock(),
+        open_ours=findings.open_ours,
+        open_foreign=findings.open_foreign,
+        unknown=sum(order.state is State.UNKNOWN for order in left),
+        held=tuple(sorted(held)),
+        rows=findings.rows,
+        mismatches=tuple(unique.values()),
+    )
+
+
+async def _tend_all(desk: Desk, findings: _Findings, timeout_s: float) -> None:
+    """Take every open order one step further; trouble with one is not the others'."""
+    async with desk.db.begin() as conn:
+        unfinished = await order_store.unfinished(conn, desk.mode)
+    passing: Transient | None = None
+    for order in unfinished:
+        try:
+            findings.rows += await tend(desk, order, timeout_s=timeout_s)
+        except Transient as exc:
+            passing = passing or exc
+        except JobError as exc:
+            findings.mismatches.append(_about_order(order.market, order.identifier, str(exc)))
+    if passing is not None:
+        raise passing
+
+
+async def _compare_open(desk: Desk, findings: _Findings) -> None:
+    """Orders that are open at the venue under our prefix, and what our table says of them."""
+    listed = await desk.exchange.open_orders()
+    ours = {seen.identifier: seen for seen in listed if _is_ours(seen)}
+    async with desk.db.begin() as conn:
+        known = await order_store.by_identifier(conn, desk.mode, [str(name) for name in ours])
+    findings.open_ours = len(ours)
+    findings.open_foreign = len(listed) - len(ours)
+    for name, seen in ours.items():
+        if (row := known.get(str(name))) is None:
+            why = f"order {name} is open under the daemon's mark and not in its table"
+            findings.mismatches.append(_about_order(seen.market, str(name), why))
+        elif row.state is State.REFUSED:
+            findings.mismatches.append(await _stray(desk, row, seen))
+
+
+async def _compare_buried(desk: Desk, findings: _Findings) -> None:
+    """Orders that were given up lately, should one have arrived after all."""
+    async with desk.db.begin() as conn:
+        rows = await order_store.buried(conn, desk.mode, desk.clock() - LOOK_BACK)
+    for row in rows:
+        if (seen := await desk.exchange.order(identifier=row.identifier)) is not None:
+            findings.mismatches.append(await _stray(desk, row, seen))
+
+
+async def _stray(desk: Desk, row: OrderRow, seen: Order) -> Mismatch:
+    """An order refused here lives at the venue: cancel what is open of it, and tell."""
+    done = f"it is {seen.state}, executed {seen.executed_volume:f}"
+    if seen.state in {"wait", "watch"}:
+        try:
+            await desk.exchange.cancel(uuid=seen.uuid)
+            done += ", cancel requested"
+        except JobError as exc:
+            done += f", cancel failed: {exc}"
+    why = f"order {row.identifier} is refused here ({row.reason}) and exists at the venue: {done}"
+    return _about_order(row.market, row.identifier, why)
+
+
+async def _compare_balances(desk: Desk, findings: _Findings, timeout_s: float) -> None:
+    """Positions that the venue's balances do not cover, seen twice with a fresh look between."""
+    if not await _uncovered(desk):
+        return
+    await _tend_all(desk, findings, timeout_s)  # a sale may have filled between two questions
+    findings.mismatches += await _uncovered(desk)
+
+
+async def _uncovered(desk: Desk) -> list[Mismatch]:
+    accounts = {each.currency: each for each in await desk.exchange.accounts()}
+    async with desk.db.begin() as conn:
+        holdings = await position_store.held(conn, desk.mode)
+        selling = _selling(await order_store.unfinished(conn, desk.mode))
+    short = []
+    for market, holding in holdings.items():
+        total = _total(accounts, market)
+        if EXACT.add(total, selling.get(market, ZERO)) < holding.volume:
+            why = f"the books hold {holding.volume:f} in {market}, the venue {total:f}"
+            short.append(Mismatch(market=market, about=f"balance:{market}", message=why))
+    return short
+
+
+def _selling(unfinished: list[OrderRow]) -> dict[str, Decimal]:
+    """What asks that nobody has answered for may already have sold, by market."""
+    selling: dict[str, Decimal] = {}
+    for order in unfinished:
+        if order.side == "ask" and order.state is not State.WAIT and order.volume is not None:
+            selling[order.market] = EXACT.add(selling.get(order.market, ZERO), order.volume)
+    return selling
+
+
+def _total(accounts: Mapping[str, Account], market: str) -> Decimal:
+    account = accounts.get(market.partition("-")[2])
+    return ZERO if account is None else EXACT.add(account.balance, account.locked)
+
+
+async def _off_ledger(desk: Desk) -> list[Mismatch]:
+    async with desk.db.begin() as conn:
+        off = await position_store.ledger_differences(conn, desk.mode)
+    return [
+        Mismatch(
+            market=market,
+            about=f"fills:{market}",
+            message=f"the position in {market} is off the sum of its fills by {volume:f}",
+        )
+        for market, volume in off.items()
+    ]
+
+
+async def _tell(desk: Desk, standing: Standing, report: Report) -> None:
+    """One line, one incident for each mismatch, and an end for those that fit again."""
+    logger.bind(
+        event="reconcile.done",
+        open_ours=report.open_ours,
+        open_foreign=report.open_foreign,
+        unknown=report.unknown,
+        mismatches=len(report.mismatches),
+        rows=report.rows,
+    ).info("Reconciled with the venue")
+    for mismatch in report.mismatches:
+        await desk.notifier.notify(_incident(mismatch))
+    now = {mismatch.incident for mismatch in report.mismatches}
+    may_be_open = {  # an incident of an earlier process can only be guessed by its market
+        f"reconcile_mismatch:{about}:{market}" for market in report.held for about in _ABOUT_MARKET
+    }
+    for incident in sorted((standing.told | may_be_open) - now):
+        await desk.notifier.resolve(incident)
+    standing.told = now
+
+
+_ABOUT_MARKET = ("balance", "fills")
+
+
+def _is_ours(seen: Order) -> bool:
+    return seen.identifier is not None and seen.identifier.startswith(PREFIX)
+
+
+def _about_order(market: str, identifier: str, why: str) -> Mismatch:
+    return Mismatch(market=market, about=f"order:{identifier}", message=why)
+
+
+def _incident(mismatch: Mismatch) -> Incident:
+    return Incident(
+        kind="reconcile_mismatch",
+        severity="critical",
+        incident=mismatch.incident,
+        title=f"{mismatch.market}: venue and books differ",
+        message=f"{mismatch.message}; {mismatch.market} is reduce-only until it fits",
+        job="orders",
+    )

@@ -1,0 +1,314 @@
+"""What may be ordered: every limit in force, as one pure function over facts.
+
+`assess` asks nobody and knows no clock; the facts are read in the transaction that writes the
+intent. Entries must pass every limit. Exits reduce risk: they pass in reduce-only, on stale data
+and over the day's limits, and never sell more than the daemon holds. `halted` stops all new orders,
+exits as well; only a person's `flatten` passes it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, timezone
+from decimal import ROUND_DOWN, Decimal
+
+from jobs.store.settings import Settings
+from jobs.trading.ledger import EXACT, ZERO
+from jobs.trading.portfolio import Portfolio, Rules, Wish
+from jobs.upbit.ticks import round_price, round_volume
+from jobs.upbit.wire import OrderRequest
+
+KST = timezone(timedelta(hours=9), "KST")
+SMP_TYPE = "cancel_taker"
+"""Our order gives way where it would meet another of this account: nobody else's is touched."""
+
+_HUNDRED = Decimal(100)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Approved:
+    """Send exactly this. `reserved_krw` is the most it can cost, fee included (0 for sales)."""
+
+    request: OrderRequest
+    reserved_krw: Decimal
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """No order. `limit` names the limit, `reason` the fact and the limit.
+
+    Not `final`: the obstacle may pass while the signal is fresh, which therefore stays new.
+    """
+
+    limit: str
+    reason: str
+    final: bool = True
+
+
+Verdict = Approved | Refusal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Case:
+    wish: Wish
+    portfolio: Portfolio
+    settings: Settings
+    rules: Rules
+    now: datetime
+
+
+_Check = Callable[[_Case], Refusal | None]
+
+
+def day_start(now: datetime) -> datetime:
+    """Midnight in Korea of the day that `now` falls on, in UTC."""
+    return now.astimezone(KST).replace(hour=0, minute=0, second=0, microsecond=0).astimezone(UTC)
+
+
+def assess(
+    wish: Wish, portfolio: Portfolio, settings: Settings, rules: Rules, *, now: datetime
+) -> Verdict:
+    """Approve `wish` with the very values to send, or refuse it with the first limit it meets."""
+    case = _Case(wish=wish, portfolio=portfolio, settings=settings, rules=rules, now=now)
+    checks = _ENTRY if wish.side == "bid" else _EXIT
+    for check in checks:
+        if (refusal := check(case)) is not None:
+            return refusal
+    return _buy(case) if wish.side == "bid" else _sell(case)
+
+
+def _halted(case: _Case) -> Refusal | None:
+    if case.settings.halted and case.wish.purpose != "flatten":
+        return Refusal(limit="halted", reason="halted: no new order until resume")
+    return None
+
+
+def _signal_age(case: _Case) -> Refusal | None:
+    if case.wish.signal is None:
+        return None
+    age_s = (case.now - case.wish.signal.created_at).total_seconds()
+    limit_s = case.settings.signal_max_age_s
+    if age_s <= limit_s:
+        return None
+    return Refusal(
+        limit="signal_max_age_s", reason=f"the signal is {age_s:.0f} s old, limit {limit_s} s"
+    )
+
+
+def _confidence(case: _Case) -> Refusal | None:
+    signal, least = case.wish.signal, case.settings.min_confidence
+    if signal is None or signal.confidence >= least:
+        return None
+    return Refusal(
+        limit="min_confidence", reason=f"confidence {signal.confidence} is under {least}"
+    )
+
+
+def _reduce_only(case: _Case) -> Refusal | None:
+    why = case.rules.reduce_only
+    if why is None:
+        return None
+    return Refusal(limit="reduce_only", reason=f"reduce-only: {why}", final=False)
+
+
+def _quote(case: _Case) -> Refusal | None:
+    if case.wish.market.startswith("KRW-"):
+        return None
+    return Refusal(limit="market", reason=f"{case.wish.market} is not priced in KRW")
+
+
+def _market_state(case: _Case) -> Refusal | None:
+    state = case.rules.chance.state
+    if state == "active":
+        return None
+    return Refusal(limit="market_state", reason=f"the market is {state}, not active", final=False)
+
+
+def _open_orders(case: _Case) -> Refusal | None:
+    for order in case.portfolio.open_orders:
+        if order.market == case.wish.market:
+            limit = "unknown_order" if order.is_unknown else "open_order"
+            reason = f"order {order.identifier} of this market is {order.state}"
+            return Refusal(limit=limit, reason=reason, final=False)
+    return None
+
+
+def _stale_data(case: _Case) -> Refusal | None:
+    at, limit_s = case.rules.data_at, case.rules.data_max_age_s
+    if at is not None and (case.now - at).total_seconds() <= limit_s:
+        return None
+    age = "missing" if at is None else f"{(case.now - at).total_seconds():.0f} s old"
+    return Refusal(
+        limit="stale_data", reason=f"market data is {age}, limit {limit_s:g} s", final=False
+    )
+
+
+def _day_loss(case: _Case) -> Refusal | None:
+    loss, limit = case.portfolio.day_loss_krw, case.settings.daily_loss_limit_krw
+    if not limit or loss < limit:
+        return None
+    return Refusal(
+        limit="daily_loss_limit_krw", reason=f"today's loss is {loss:.0f} KRW, limit {limit:f} KRW"
+    )
+
+
+def _drawdown(case: _Case) -> Refusal | None:
+    down, limit = case.portfolio.drawdown_pct, case.settings.max_drawdown_pct
+    if not limit or down < limit:
+        return None
+    return Refusal(limit="max_drawdown_pct", reason=f"drawdown is {down:.2f} %, limit {limit:f} %")
+
+
+def _orders_today(case: _Case) -> Refusal | None:
+    count, limit = case.portfolio.orders_today, case.settings.max_orders_per_day
+    if count < limit:
+        return None
+    return Refusal(limit="max_orders_per_day", reason=f"{count} orders today, limit {limit}")
+
+
+def _cooldown(case: _Case) -> Refusal | None:
+    last, limit_s = case.portfolio.last_order_at, case.settings.cooldown_s
+    if last is None or (case.now - last).total_seconds() >= limit_s:
+        return None
+    ago = f"{(case.now - last).total_seconds():.0f}"
+    return Refusal(
+        limit="cooldown_s", reason=f"the market's last order is {ago} s ago, limit {limit_s} s"
+    )
+
+
+def _position_count(case: _Case) -> Refusal | None:
+    taken = case.portfolio.taken_markets(case.rules.chance.ask_min_total)
+    limit = case.settings.max_open_positions
+    if case.wish.market in taken or len(taken) < limit:
+        return None
+    return Refusal(limit="max_open_positions", reason=f"{len(taken)} positions, limit {limit}")
+
+
+def _exit_again(case: _Case) -> Refusal | None:
+    """A venue that refuses a sale is asked again after the cooldown, not every few seconds."""
+    last, limit_s = case.portfolio.exit_refused_at, max(case.settings.cooldown_s, 60)
+    if case.wish.purpose == "flatten" or last is None:
+        return None
+    if (case.now - last).total_seconds() >= limit_s:
+        return None
+    return Refusal(
+        limit="exit_retry",
+        reason=f"the last sale was refused less than {limit_s} s ago",
+        final=False,
+    )
+
+
+_ENTRY: tuple[_Check, ...] = (
+    _halted,
+    _signal_age,
+    _confidence,
+    _quote,
+    _reduce_only,
+    _market_state,
+    _open_orders,
+    _stale_data,
+    _day_loss,
+    _drawdown,
+    _orders_today,
+    _cooldown,
+    _position_count,
+)
+_EXIT: tuple[_Check, ...] = (_halted, _signal_age, _confidence, _exit_again)
+
+
+def _buy(case: _Case) -> Verdict:
+    """Size an entry: the market's target less what it holds already, within cash and totals."""
+    settings, portfolio, chance = case.settings, case.portfolio, case.rules.chance
+    share = portfolio.equity_krw * settings.position_size_pct / _HUNDRED
+    exposure = portfolio.exposure_krw(case.wish.market)
+    room = min(share, settings.max_position_krw) - exposure
+    if room < chance.bid_min_total:
+        return _no_room(share, settings, chance.bid_min_total)
+    affordable = portfolio.cash_krw / (1 + chance.bid_fee)
+    if affordable < chance.bid_min_total:
+        return Refusal(
+            limit="cash", reason=f"free cash is under the minimum of {chance.bid_min_total:f} KRW"
+        )
+    spend = min(room, affordable, chance.max_total).quantize(Decimal(1), rounding=ROUND_DOWN)
+    return _entry(case, spend)
+
+
+def _no_room(share: Decimal, settings: Settings, least: Decimal) -> Refusal:
+    by_share = share < settings.max_position_krw
+    limit = "position_size_pct" if by_share else "max_position_krw"
+    bound = settings.position_size_pct if by_share else settings.max_position_krw
+    return Refusal(
+        limit=limit, reason=f"{limit} {bound:f} leaves less than the minimum of {least:f} KRW"
+    )
+
+
+def _entry(case: _Case, spend: Decimal) -> Verdict:
+    style, chance = case.settings.entry_order, case.rules.chance
+    offered = {"limit": "limit", "market": "price", "best": "best_ioc"}[style]
+    if chance.bid_types and offered not in chance.bid_types:
+        return Refusal(limit="entry_order", reason=f"the market does not take {offered} orders")
+    if style == "limit":
+        return _limit_entry(case, spend)
+    request = OrderRequest(
+        market=case.wish.market,
+        side="bid",
+        ord_type="price" if style == "market" else "best",
+        identifier=case.wish.identifier,
+        price=spend,
+        time_in_force="ioc" if style == "best" else None,
+        smp_type=SMP_TYPE,
+    )
+    return _approve_buy(request, spend, chance.bid_fee)
+
+
+def _limit_entry(case: _Case, spend: Decimal) -> Verdict:
+    """A limit order at the best ask: it fills at once, and never above what was seen."""
+    market, least = case.wish.market, case.rules.chance.bid_min_total
+    price = round_price(market, case.rules.best_ask or case.rules.price, "up")
+    volume = round_volume(spend / price)
+    total = EXACT.multiply(price, volume)
+    if total < least:
+        return Refusal(
+            limit="min_total",
+            reason=f"{volume:f} at {price:f} is {total:f} KRW, minimum {least:f} KRW",
+        )
+    request = OrderRequest(
+        market=market,
+        side="bid",
+        ord_type="limit",
+        identifier=case.wish.identifier,
+        price=price,
+        volume=volume,
+        smp_type=SMP_TYPE,
+    )
+    return _approve_buy(request, total, case.rules.chance.bid_fee)
+
+
+def _approve_buy(request: OrderRequest, total: Decimal, fee: Decimal) -> Approved:
+    reserved = EXACT.multiply(total, EXACT.add(Decimal(1), fee))
+    return Approved(
+        request=request, reserved_krw=reserved, reason=f"{total:f} KRW, {reserved:f} KRW with fee"
+    )
+
+
+def _sell(case: _Case) -> Verdict:
+    """Sell all that is held and not already being sold, at market."""
+    market, chance = case.wish.market, case.rules.chance
+    volume = round_volume(case.portfolio.sellable(market))
+    if volume <= ZERO:
+        return Refusal(limit="holding", reason="nothing is held that is not already being sold")
+    if EXACT.multiply(volume, case.rules.price) > chance.max_total:
+        volume = round_volume(chance.max_total / case.rules.price)
+    worth = EXACT.multiply(volume, case.rules.price)
+    if worth < chance.ask_min_total:
+        reason = f"dust: {volume:f} is worth {worth:.0f} KRW, minimum {chance.ask_min_total:f} KRW"
+        return Refusal(limit="dust", reason=reason)
+    request = OrderRequest(
+        market=market,
+        side="ask",
+        ord_type="market",
+        identifier=case.wish.identifier,
+        volume=volume,
+        smp_type=SMP_TYPE,
+    )
+    return Approved(request=request, reserved_krw=ZERO, reason=f"{volume:f} worth {worth:.0f} KRW")

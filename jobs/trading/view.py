@@ -1,0 +1,102 @@
+"""What markets show and allow now: prices, best asks, the age of stored data, order rules."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from jobs.errors import JobError
+from jobs.spec import Clock
+from jobs.store import market_data
+from jobs.store.db import Database
+from jobs.trading.exchange import Exchange, Quotes
+from jobs.trading.ledger import EXACT
+from jobs.trading.portfolio import Money
+from jobs.upbit import ticks
+from jobs.upbit.wire import Chance
+
+_NO_MAXIMUM = Decimal(1_000_000_000)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MarketView:
+    """The public side of the venue, the account's balances, and what the market job stored.
+
+    A market's order rules are asked for once in `chance_ttl_s`.
+    """
+
+    db: Database
+    exchange: Exchange
+    quotes: Quotes
+    clock: Clock
+    data_max_age_s: float = 180.0
+    chance_ttl_s: float = 3600.0
+    _chances: dict[str, tuple[datetime, Chance]] = field(default_factory=dict)
+
+    async def prices(self, markets: Collection[str]) -> dict[str, Decimal]:
+        """The last price of each of `markets`, asked now."""
+        if not markets:
+            return {}
+        seen = await self.quotes.tickers(sorted(markets))
+        return {ticker.market: ticker.price for ticker in seen}
+
+    async def best_asks(self, markets: Collection[str]) -> dict[str, Decimal]:
+        """The lowest price somebody sells at, asked now; a market nobody sells in is absent."""
+        if not markets:
+            return {}
+        books = await self.quotes.orderbooks(sorted(markets))
+        asks = {book.market: book.units[0].ask_price for book in books if book.units}
+        return {market: price for market, price in asks.items() if price > 0}
+
+    async def stored(self, markets: Collection[str]) -> dict[str, market_data.Snapshot]:
+        """The newest stored snapshot of each of `markets`, however old."""
+        return await market_data.latest(self.db, sorted(markets)) if markets else {}
+
+    def fresh(self, stored: Mapping[str, market_data.Snapshot]) -> dict[str, Decimal]:
+        """The prices of those snapshots that are young enough to act on."""
+        oldest = self.clock() - timedelta(seconds=self.data_max_age_s)
+        return {name: snap.price for name, snap in stored.items() if snap.ts >= oldest}
+
+    async def money(self) -> Money:
+        """The account's balances, asked now."""
+        at = self.clock()
+        accounts = {each.currency: each for each in await self.exchange.accounts()}
+        krw = accounts.get("KRW")
+        return Money(
+            free_krw=Decimal(0) if krw is None else krw.balance,
+            total_krw=Decimal(0) if krw is None else EXACT.add(krw.balance, krw.locked),
+            at=at,
+            free_volumes={name: each.balance for name, each in accounts.items()},
+        )
+
+    async def chance(self, market: str) -> Chance:
+        """The market's order rules for this account, at most `chance_ttl_s` old."""
+        known = self._chances.get(market)
+        now = self.clock()
+        if known is not None and (now - known[0]).total_seconds() < self.chance_ttl_s:
+            return known[1]
+        chance = await self.exchange.chance(market)
+        self._chances[market] = (now, chance)
+        return chance
+
+    async def exit_chance(self, market: str) -> Chance:
+        """The market's order rules, or the published ones: an exit does not wait for the venue."""
+        try:
+            return await self.chance(market)
+        except JobError:
+            return published_chance(market)
+
+
+def published_chance(market: str) -> Chance:
+    """Totals from the published table; no fee, no order types, believed to be active."""
+    return Chance(
+        market=market,
+        bid_fee=Decimal(0),
+        ask_fee=Decimal(0),
+        bid_min_total=ticks.min_total(market),
+        ask_min_total=ticks.min_total(market),
+        max_total=ticks.max_total(market) or _NO_MAXIMUM,
+        state="active",
+        bid_types=(),
+        ask_types=(),
+    )
