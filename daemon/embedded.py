@@ -46,6 +46,7 @@ SETTINGS: Mapping[str, str] = {
     "shared_preload_libraries": "pg_stat_statements",
 }
 LOG_LIMIT_BYTES = 10_000_000
+LOCK_GRACE_S = 1.0  # an owner that was just killed still holds its lock for a moment
 POLL_S = 0.02
 WATCH_S = 0.2
 LONGEST_RESTART_WAIT_S = 5.0
@@ -124,13 +125,12 @@ class EmbeddedPostgres:
     def stop(self, *, timeout_s: float = 30.0) -> None:
         """Shut down fast (open sessions are rolled back) and give the directory free."""
         process, self._process = self._process, None
-        if process is not None and process.poll() is None:
-            process.send_signal(signal.SIGINT)
-            try:
-                process.wait(timeout_s)
-            except subprocess.TimeoutExpired:
-                process.send_signal(signal.SIGQUIT)
-                process.wait()
+        if process is not None:
+            for signal_ in (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):  # fast, at once, gone
+                process.send_signal(signal_)  # does nothing once it has ended
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(timeout_s)
+                    break
         if self._lock is not None:
             self._lock.close()
             self._lock = None
@@ -169,20 +169,28 @@ class EmbeddedPostgres:
 
     def _take_lock(self) -> IO[str]:
         lock = (self._root / "owner.lock").open("a+")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.seek(0)
-            owner = lock.read().strip()
-            lock.close()
-            raise DataDirectoryBusy(
-                f"{self._root} is in use by process {owner or 'unknown'}: stop that daemon, or "
-                "give this one a daemon.state_dir of its own"
-            ) from None
+        grace = time.monotonic() + LOCK_GRACE_S
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > grace:
+                    raise self._busy(lock) from None
+                time.sleep(POLL_S)
         lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()
         return lock
+
+    def _busy(self, lock: IO[str]) -> DataDirectoryBusy:
+        with lock:
+            lock.seek(0)
+            owner = lock.read().strip() or "unknown"
+        return DataDirectoryBusy(
+            f"{self._root} is in use by process {owner}: stop that daemon, or give this one a "
+            "daemon.state_dir of its own"
+        )
 
     def _create_cluster(self) -> None:
         """Run initdb beside the final place, so that an interrupted one is never taken for it."""
@@ -294,4 +302,6 @@ def end_with_parent() -> Callable[[], None]:
 
 
 def _tail(output: bytes) -> str:
-    return output[-400:].decode(errors="replace").strip()
+    """The end of what a program said, from its last FATAL on, as one line."""
+    said = output[-1000:].decode(errors="replace")
+    return " ".join(said[max(0, said.rfind("FATAL")) :].split())[-400:]

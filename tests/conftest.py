@@ -1,6 +1,7 @@
 """The fixtures of the whole suite; `tests` is on the path, so each is `fixtures.NAME`."""
 
 pytest_plugins = [
+    "fixtures.accounts",
     "fixtures.postgres",
     "fixtures.redis_server",
     "fixtures.virtual_time",
