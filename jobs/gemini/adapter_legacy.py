@@ -11,7 +11,7 @@ import json
 import threading
 import warnings
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, wait
 from typing import TYPE_CHECKING, Any
 
 import requests
@@ -32,18 +32,18 @@ with warnings.catch_warnings():
     from google.generativeai import client as sdk_clients
     from google.protobuf.json_format import ParseError  # type: ignore[import-untyped]  # no stubs
 
-THREADS = 2
-
 
 class LegacyWire:
-    """The process-wide SDK, called from our own threads.
+    """The process-wide SDK, each call in a thread of its own.
 
-    A cancelled call's thread goes on until the request's timeout; `aclose` waits for it.
+    A cancelled call's thread goes on until its socket gives up; `aclose` waits for it, but no
+    longer than a request's timeout, and no thread keeps the process from ending.
     """
 
     def __init__(self, connection: "Connection") -> None:
         self._seen = threading.local()
-        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="gemini")
+        self._running: set[Future[Exchange]] = set()
+        self._patience_s = connection.timeout_s
         options = {"api_endpoint": connection.base_url.rstrip("/")} if connection.base_url else None
         genai.configure(api_key=connection.api_key, transport="rest", client_options=options)
         self._sessions = [
@@ -64,14 +64,26 @@ class LegacyWire:
         return await self._in_thread(lambda: genai.get_base_model(name, request_options=options))
 
     async def aclose(self) -> None:
-        """Wait for the threads, then close the sessions."""
-        await asyncio.to_thread(self._threads.shutdown)
+        """Wait a while for abandoned calls, then close the sessions."""
+        await asyncio.to_thread(wait, frozenset(self._running), self._patience_s)
         for session in self._sessions:
             session.close()
 
     async def _in_thread(self, call: Callable[[], object]) -> Exchange:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, self._carry, call)
+        done: Future[Exchange] = Future()
+        self._running.add(done)
+        done.add_done_callback(self._running.discard)
+
+        def work() -> None:
+            done.set_running_or_notify_cancel()
+            try:
+                done.set_result(self._carry(call))
+            except BaseException as exc:  # noqa: BLE001  handed over whole to who awaits it
+                done.set_exception(exc)
+
+        # not an executor's: those are joined when the interpreter ends, however long they take
+        threading.Thread(target=work, name="gemini", daemon=True).start()
+        return await asyncio.wrap_future(done)
 
     def _see(self, response: requests.Response, **_: Any) -> None:
         self._seen.responses.append(response)

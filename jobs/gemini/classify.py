@@ -97,7 +97,7 @@ def _error(answer: Exchange, now: datetime) -> JobError:
     message = _string(error.get("message"))
     status = answer.status
     context = {"status": status, "may_be_billed": False}
-    said = message[:LONGEST_MESSAGE] or f"HTTP {status}"
+    said = " ".join(message.split())[:LONGEST_MESSAGE] or f"HTTP {status}"
     wait_s, source = _wait(answer.headers, details, message, now)
     if status == HTTPStatus.TOO_MANY_REQUESTS:
         return _rate_limited(said, details, now, (wait_s, source))
