@@ -36,7 +36,24 @@ TOP_FIELDS = frozenset(
         "labels",
     ]
 )
-CONFIG_FIELDS = frozenset([])
+CONFIG_FIELDS = frozenset(
+    {
+        "responseMimeType",
+        "responseSchema",
+        "responseJsonSchema",
+        "temperature",
+        "topP",
+        "topK",
+        "maxOutputTokens",
+        "seed",
+        "candidateCount",
+        "stopSequences",
+        "thinkingConfig",
+        "presencePenalty",
+        "frequencyPenalty",
+        "responseModalities",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
