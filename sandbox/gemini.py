@@ -11,9 +11,9 @@ model's name, else answers well (sandbox/gemini_answers.py). Nothing here costs 
 import asyncio
 import json
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import cast
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
@@ -21,6 +21,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
 from sandbox import gemini_scenarios as scenarios
+from sandbox.faults import ABORT
 from sandbox.gemini_requests import (
     MODELS,
     counted,
@@ -76,8 +77,9 @@ class FakeGemini:
             return scenarios.error(400, "INVALID_ARGUMENT", f"no such scenario here: {chosen}")
 
 
-def routes(gemini: FakeGemini) -> list[BaseRoute]:
-    """The fake's routes, to be mounted beside others."""
+def routes(gemini: FakeGemini | None = None) -> list[BaseRoute]:
+    """The fake's routes, to be mounted beside others; of a new fake when none is given."""
+    gemini = gemini or FakeGemini()
     made: list[BaseRoute] = []
     for version in ("v1", "v1beta"):
         made += [
@@ -128,7 +130,7 @@ class _Endpoint:
             given = await self._answer(request)
         except ClientDisconnect:
             return
-        await deliver(given, receive, send, self._gemini.drip_s)
+        await deliver(given, scope, receive, send, self._gemini.drip_s)
 
     async def _answer(self, request: Request) -> Answer:
         if refusal := self._gemini.refusal(request.headers):
@@ -153,13 +155,11 @@ class _Endpoint:
         return scenarios.error(404, "NOT_FOUND", f"Method {method!r} not found.")
 
 
-async def deliver(given: Answer, receive: Receive, send: Send, drip_s: float) -> None:
+async def deliver(given: Answer, scope: Scope, receive: Receive, send: Send, drip_s: float) -> None:
     """Send an answer the way its scenario wants."""
-    if given.how == "hang":
-        await _gone(receive)
-        return
-    if given.how == "reset":
-        _transport(receive).abort()
+    if given.how in ("hang", "reset"):
+        if given.how == "reset":
+            cast("Callable[[], None]", scope[ABORT])()
         await _gone(receive)
         return
     headers = {
@@ -171,14 +171,11 @@ async def deliver(given: Answer, receive: Receive, send: Send, drip_s: float) ->
     await send({"type": "http.response.start", "status": given.status, "headers": encoded})
     if given.how == "whole":
         await send({"type": "http.response.body", "body": given.body})
-        return
-    if given.how == "short":
+    elif given.how == "short":  # an unfinished answer makes the server close the connection
         half = given.body[: len(given.body) // 2]
         await send({"type": "http.response.body", "body": half, "more_body": True})
-        _transport(receive).close()
-        await _gone(receive)
-        return
-    await _drip(given.body, send, drip_s)
+    else:
+        await _drip(given.body, send, drip_s)
 
 
 async def _drip(body: bytes, send: Send, drip_s: float) -> None:
@@ -193,12 +190,6 @@ async def _gone(receive: Receive) -> None:
     """Wait until the client is gone."""
     while (await receive())["type"] != "http.disconnect":
         pass
-
-
-def _transport(receive: Receive) -> asyncio.Transport:
-    """The connection under an uvicorn request: ASGI itself cannot break one."""
-    cycle = cast("Any", receive).__self__
-    return cast("asyncio.Transport", cycle.transport)
 
 
 def _decoded(body: bytes) -> Document | None:
