@@ -13,6 +13,7 @@ from jobs.trading.ledger import Holding
 
 ExitKind = Literal["stop_loss", "take_profit", "trailing_stop"]
 _HUNDRED = Decimal(100)
+_SHOWN = Decimal("0.00000001")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,5 +45,6 @@ def decide(holding: Holding, price: Decimal, settings: Settings) -> Exit | None:
 
 
 def _exit(kind: ExitKind, price: Decimal, where: str, limit: Decimal, pct: Decimal) -> Exit:
-    reason = f"price {price:f} is {where} {limit.normalize():f} ({kind}_pct {pct.normalize():f})"
+    shown = limit.quantize(_SHOWN).normalize()
+    reason = f"price {price:f} is {where} {shown:f} ({kind}_pct {pct.normalize():f})"
     return Exit(kind=kind, reason=reason)

@@ -24,6 +24,7 @@ EXACT = Context(prec=200, rounding=ROUND_HALF_EVEN, traps=[Inexact])
 """Sums and products of money: anything that would round raises instead."""
 
 _QUOTIENT = Context(prec=28, rounding=ROUND_HALF_EVEN)
+_RATE = Context(prec=28, rounding=ROUND_DOWN)  # never above the truth: the last part stays >= 0
 _FEE_STEP = Decimal("1e-20")
 ZERO = Decimal(0)
 
@@ -95,12 +96,11 @@ def split_fee(paid_fee: Decimal, funds: Sequence[Decimal]) -> list[Decimal]:
         return []
     with localcontext(EXACT):
         total = sum(funds, ZERO)
-        rate = _QUOTIENT.divide(paid_fee, total)
+        rate = _RATE.divide(paid_fee, total)
         if rate * total == paid_fee:
             return [rate * each for each in funds]
         parts = [_floor(rate * each) for each in funds[:-1]]
-        last = paid_fee - sum(parts, ZERO)
-        return [*parts, last] if last >= 0 else [ZERO] * (len(funds) - 1) + [paid_fee]
+        return [*parts, paid_fee - sum(parts, ZERO)]
 
 
 def _floor(amount: Decimal) -> Decimal:
