@@ -64,8 +64,8 @@ def quote_of(market: str) -> str:
 
 def tick_size(market: str, price: Decimal) -> Decimal:
     """The price step of `market` at `price` (0 or more)."""
-    if not price >= 0:  # a NaN is not either
-        raise BadData("a price cannot be negative", market=market, price=price)
+    if not price.is_finite() or price < 0:
+        raise BadData("that is no price", market=market, price=price)
     return next(tick for floor, tick in _BANDS[quote_of(market)] if price >= floor)
 
 

@@ -281,15 +281,15 @@ def parse_chance(raw: object) -> Chance:
 
 
 def _side(row: Fields) -> Side:
-    if row.raw.get("side") not in _SIDES:
+    if (side := row.text("side")) not in _SIDES:
         raise row.bad("side")
-    return cast(Side, row.raw["side"])
+    return cast(Side, side)
 
 
 def _state(row: Fields) -> OrderState:
-    if row.raw.get("state") not in _STATES:
+    if (state := row.text("state")) not in _STATES:
         raise row.bad("state")
-    return cast(OrderState, row.raw["state"])
+    return cast(OrderState, state)
 
 
 def parse_trade(raw: object) -> Trade:
