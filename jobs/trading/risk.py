@@ -9,7 +9,7 @@ exits as well; only a person's `flatten` passes it.
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
-from decimal import ROUND_DOWN, Decimal
+from decimal import ROUND_DOWN, Context, Decimal
 
 from jobs.store.settings import Settings
 from jobs.trading.ledger import EXACT, ZERO
@@ -22,6 +22,7 @@ SMP_TYPE = "cancel_taker"
 """Our order gives way where it would meet another of this account: nobody else's is touched."""
 
 _HUNDRED = Decimal(100)
+_DOWN = Context(prec=28, rounding=ROUND_DOWN)  # a rounded size is never above the true one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -224,7 +225,7 @@ def _buy(case: _Case) -> Verdict:
     room = min(share, settings.max_position_krw) - exposure
     if room < chance.bid_min_total:
         return _no_room(share, settings, chance.bid_min_total)
-    affordable = portfolio.cash_krw / (1 + chance.bid_fee)
+    affordable = _DOWN.divide(portfolio.cash_krw, 1 + chance.bid_fee)
     if affordable < chance.bid_min_total:
         return Refusal(
             limit="cash", reason=f"free cash is under the minimum of {chance.bid_min_total:f} KRW"
@@ -265,7 +266,7 @@ def _limit_entry(case: _Case, spend: Decimal) -> Verdict:
     """A limit order at the best ask: it fills at once, and never above what was seen."""
     market, least = case.wish.market, case.rules.chance.bid_min_total
     price = round_price(market, case.rules.best_ask or case.rules.price, "up")
-    volume = round_volume(spend / price)
+    volume = round_volume(_DOWN.divide(spend, price))
     total = EXACT.multiply(price, volume)
     if total < least:
         return Refusal(
@@ -298,7 +299,7 @@ def _sell(case: _Case) -> Verdict:
     if volume <= ZERO:
         return Refusal(limit="holding", reason="nothing is held that is not already being sold")
     if EXACT.multiply(volume, case.rules.price) > chance.max_total:
-        volume = round_volume(chance.max_total / case.rules.price)
+        volume = round_volume(_DOWN.divide(chance.max_total, case.rules.price))
     worth = EXACT.multiply(volume, case.rules.price)
     if worth < chance.ask_min_total:
         reason = f"dust: {volume:f} is worth {worth:.0f} KRW, minimum {chance.ask_min_total:f} KRW"
