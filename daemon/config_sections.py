@@ -7,6 +7,7 @@ shows no secret.
 from datetime import timedelta
 from decimal import Decimal
 from importlib.metadata import entry_points
+from importlib.util import find_spec
 from typing import Annotated, Literal, Self
 
 from pydantic import (
@@ -259,6 +260,8 @@ class HookConfig(Section):
             raise ValueError(f"has {len(given)} of exec, url and apprise; give exactly one")
         if self.exec is not None and not (self.exec and self.exec[0].startswith("/")):
             raise ValueError("exec: must begin with the full path of a program")
+        if self.apprise is not None and find_spec("apprise") is None:
+            raise ValueError("apprise: is not installed: pip install 'upbitd[apprise]'")
         if self.url is not None and not self.url.get_secret_value().startswith(
             ("http://", "https://")
         ):

@@ -1,0 +1,286 @@
+"""Queries of `alerts` and `alert_deliveries`: the outbox that every alert passes through.
+
+One row of `alerts` is one incident from its first occurrence to its end; one row of
+`alert_deliveries` is what one hook still has to be told, or was told. Instants come from the
+caller's clock.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Select, String, and_, case, func, literal, select, update
+from sqlalchemy import cast as as_type
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from jobs.spec import Incident
+from jobs.store.db import Database
+from jobs.store.tables import alert_deliveries as deliveries
+from jobs.store.tables import alerts
+
+SEVERITIES = ("info", "warning", "critical")
+RECOVERED = "recovered"
+OLDEST = timedelta(days=7)
+"""What no hook could be told in that time is news no longer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Raised:
+    """The open alert of an incident; `occurrences` is 1 for a new one."""
+
+    id: int
+    occurrences: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Due:
+    """An alert that a hook has to be told, as its row stands now; `attempts` counts this one."""
+
+    id: int
+    attempts: int
+    body: Mapping[str, Any]
+    occurrences: int
+    first_at: datetime
+    last_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Telling:
+    """Who is told what: hooks by name with their least severity, and when a repeat counts as news.
+
+    `told` are hooks that have heard this occurrence already, in another way.
+    """
+
+    hooks: Mapping[str, str]
+    dedupe: timedelta
+    told: Collection[str] = ()
+
+
+async def raise_alert(
+    db: Database, incident: Incident, telling: Telling, at: datetime, *, times: int = 1
+) -> Raised:
+    """Store an incident, or fold it into its open alert, and make it due at its hooks."""
+    async with db.begin() as tx:
+        raised = await _fold(tx, incident, at, times)
+        severity = (
+            await tx.execute(select(alerts.c.severity).where(alerts.c.id == raised.id))
+        ).one()
+        wanted = [name for name, least in telling.hooks.items() if _reaches(severity[0], least)]
+        await _make_due(tx, raised.id, wanted, telling, at)
+    return raised
+
+
+async def _fold(tx: AsyncConnection, incident: Incident, at: datetime, times: int) -> Raised:
+    new = insert(alerts).values(
+        incident=incident.incident,
+        kind=incident.kind,
+        severity=incident.severity,
+        body=body_of(incident),
+        occurrences=times,
+        created_at=at,
+        last_at=at,
+    )
+    row = new.on_conflict_do_update(
+        index_elements=[alerts.c.incident],
+        index_where=alerts.c.resolved_at.is_(None),
+        set_={
+            "occurrences": alerts.c.occurrences + times,
+            "last_at": at,
+            "body": new.excluded.body,
+            "severity": case(
+                (_rank(alerts.c.severity) > _rank(new.excluded.severity), alerts.c.severity),
+                else_=new.excluded.severity,
+            ),
+        },
+    ).returning(alerts.c.id, alerts.c.occurrences)
+    stored = (await tx.execute(row)).one()
+    return Raised(id=stored.id, occurrences=stored.occurrences)
+
+
+async def _make_due(
+    tx: AsyncConnection, alert_id: int, hooks: Sequence[str], telling: Telling, at: datetime
+) -> None:
+    """Give each hook a row; a hook told longer ago than `dedupe` is told again."""
+    if not hooks:
+        return
+    rows = [
+        {
+            "alert_id": alert_id,
+            "hook": hook,
+            "next_at": at,
+            "delivered_at": at if hook in telling.told else None,
+        }
+        for hook in hooks
+    ]
+    new = insert(deliveries).values(rows)
+    await tx.execute(
+        new.on_conflict_do_update(
+            index_elements=[deliveries.c.alert_id, deliveries.c.hook],
+            set_={"delivered_at": None, "attempts": 0, "next_at": at, "last_error": None},
+            where=and_(
+                deliveries.c.delivered_at <= at - telling.dedupe,
+                new.excluded.delivered_at.is_(None),
+            ),
+        )
+    )
+
+
+async def resolve(db: Database, incident: str, at: datetime) -> Raised | None:
+    """Close the open alert of an incident and make `recovered` due at every hook that hears of it.
+
+    Returns the alert that was closed, None when none was open.
+    """
+    closing = (
+        update(alerts)
+        .where(alerts.c.incident == incident, alerts.c.resolved_at.is_(None))
+        .values(resolved_at=at)
+        .returning(alerts.c.id, alerts.c.occurrences, alerts.c.body, alerts.c.created_at)
+    )
+    async with db.begin() as tx:
+        if (closed := (await tx.execute(closing)).first()) is None:
+            return None
+        recovered = insert(alerts).values(
+            incident=f"{RECOVERED}:{closed.id}",
+            kind=RECOVERED,
+            severity="info",
+            body=_recovered_body(closed.body, closed.occurrences, at - closed.created_at),
+            occurrences=closed.occurrences,
+            created_at=at,
+            last_at=at,
+            resolved_at=at,
+        )
+        new_id = (await tx.execute(recovered.returning(alerts.c.id))).scalar_one()
+        hooks = select(literal(new_id), deliveries.c.hook, literal(at)).where(
+            deliveries.c.alert_id == closed.id
+        )
+        await tx.execute(insert(deliveries).from_select(["alert_id", "hook", "next_at"], hooks))
+    return Raised(id=closed.id, occurrences=closed.occurrences)
+
+
+async def claim(db: Database, hook: str, at: datetime, lease: timedelta) -> Due | None:
+    """Take the oldest alert that `hook` is due to be told, so that nobody else does for `lease`.
+
+    `recovered` waits until the hook has heard of the trouble itself.
+    """
+    async with db.begin() as tx:
+        key = (await tx.execute(_next_due(hook, at))).scalar_one_or_none()
+        if key is None:
+            return None
+        taken = (
+            update(deliveries)
+            .where(deliveries.c.alert_id == key, deliveries.c.hook == hook)
+            .values(next_at=at + lease, attempts=deliveries.c.attempts + 1)
+            .returning(deliveries.c.attempts)
+        )
+        attempts = (await tx.execute(taken)).scalar_one()
+        alert = (await tx.execute(select(alerts).where(alerts.c.id == key))).one()
+    body = {**alert.body, "kind": alert.kind, "severity": alert.severity}
+    return Due(
+        id=alert.id,
+        attempts=attempts,
+        body=body,
+        occurrences=alert.occurrences,
+        first_at=alert.created_at,
+        last_at=alert.last_at,
+    )
+
+
+def _next_due(hook: str, at: datetime) -> Select[tuple[int]]:
+    earlier = deliveries.alias("earlier")
+    unheard = (
+        select(literal(1))
+        .where(
+            earlier.c.hook == hook,
+            earlier.c.delivered_at.is_(None),
+            alerts.c.incident == literal(f"{RECOVERED}:") + as_type(earlier.c.alert_id, String),
+        )
+        .exists()
+    )
+    return (
+        select(deliveries.c.alert_id)
+        .join(alerts, alerts.c.id == deliveries.c.alert_id)
+        .where(
+            deliveries.c.hook == hook,
+            deliveries.c.delivered_at.is_(None),
+            deliveries.c.next_at <= at,
+            alerts.c.last_at > at - OLDEST,
+            ~unheard,
+        )
+        .order_by(deliveries.c.alert_id)
+        .limit(1)
+        .with_for_update(of=deliveries, skip_locked=True)
+    )
+
+
+async def delivered(db: Database, alert_id: int, hook: str, at: datetime) -> None:
+    """Note that a hook took the alert; the alert is delivered when every hook has."""
+    waiting = (
+        select(literal(1))
+        .where(deliveries.c.alert_id == alert_id, deliveries.c.delivered_at.is_(None))
+        .exists()
+    )
+    async with db.begin() as tx:
+        await tx.execute(
+            update(deliveries)
+            .where(deliveries.c.alert_id == alert_id, deliveries.c.hook == hook)
+            .values(delivered_at=at, last_error=None)
+        )
+        await tx.execute(
+            update(alerts).where(alerts.c.id == alert_id, ~waiting).values(delivered_at=at)
+        )
+
+
+async def failed(db: Database, alert_id: int, hook: str, next_at: datetime, error: str) -> None:
+    """Note that a hook did not take the alert, and when to try again."""
+    async with db.begin() as tx:
+        await tx.execute(
+            update(deliveries)
+            .where(deliveries.c.alert_id == alert_id, deliveries.c.hook == hook)
+            .values(next_at=next_at, last_error=error)
+        )
+
+
+async def undelivered(db: Database) -> int:
+    """How many deliveries wait."""
+    waiting = select(func.count()).where(deliveries.c.delivered_at.is_(None))
+    async with db.begin() as tx:
+        return int((await tx.execute(waiting)).scalar_one())
+
+
+def body_of(incident: Incident) -> dict[str, Any]:
+    """What the table keeps of an incident."""
+    return {
+        "kind": incident.kind,
+        "severity": incident.severity,
+        "title": incident.title,
+        "message": incident.message,
+        "job": incident.job,
+        "run_id": incident.run_id,
+        "attempts": incident.attempts,
+        "error_type": incident.error_type,
+        "error": incident.error,
+    }
+
+
+def _recovered_body(body: Mapping[str, Any], occurrences: int, took: timedelta) -> dict[str, Any]:
+    seconds = timedelta(seconds=round(took.total_seconds()))
+    times = "once" if occurrences == 1 else f"{occurrences} times"
+    return {
+        **body,
+        "kind": RECOVERED,
+        "severity": "info",
+        "title": f"Recovered: {body['title']}",
+        "message": f"It is over after {seconds}; it happened {times}.",
+        "attempts": None,
+    }
+
+
+def _reaches(severity: str, least: str) -> bool:
+    return SEVERITIES.index(severity) >= SEVERITIES.index(least)
+
+
+def _rank(column: Any) -> Any:
+    ranks = {name: rank for rank, name in enumerate(SEVERITIES)}
+    return case(ranks, value=column, else_=0)
