@@ -236,6 +236,8 @@ def _check(draft: Draft, secrets: Secrets) -> Config:
         return Config.model_validate({**draft.data, "secrets": secrets})
     except ValidationError as exc:
         faults = exc.errors(include_url=False)
+        # a misspelt key explains the one that is missing
+        faults.sort(key=lambda fault: fault["type"] != "extra_forbidden")
         line = describe(draft, faults[0])
         more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
         raise ConfigError(f"{line}{more}") from None

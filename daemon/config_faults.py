@@ -111,9 +111,10 @@ def unknown_key(draft: Draft, dotted: str, value: object) -> str:
 
 def unknown_variable(variable: str) -> str:
     """The line for an UPBITD_ variable that overrides nothing."""
-    known = [PREFIX + key.upper().replace(".", "__") for key in _all_keys()]
-    if near := difflib.get_close_matches(variable, known, n=1, cutoff=0.75):
-        return f"{variable}: unknown variable; did you mean {near[0]}?"
+    known = [key.upper().replace(".", "__") for key in _all_keys()]
+    name = variable.removeprefix(PREFIX)
+    if near := difflib.get_close_matches(name, known, n=1, cutoff=0.7):
+        return f"{variable}: unknown variable; did you mean {PREFIX}{near[0]}?"
     return f"{variable}: unknown variable; {PREFIX}<SECTION>__<KEY> overrides a key of config.toml"
 
 

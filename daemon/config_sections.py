@@ -29,6 +29,7 @@ from daemon.config_values import (
     database_address,
     is_loopback,
     parse_markets,
+    password_of,
     redis_address,
     stream_address,
     time_zone,
@@ -358,4 +359,6 @@ class Config(Section):
         """Every secret text that this configuration holds, for the log's masking."""
         hooks = [each for hook in self.alerts.hooks for each in (hook.url, hook.apprise) if each]
         token = self.health.token.get_secret_value()
-        return (*self.secrets.values(), *(each.get_secret_value() for each in hooks), token)
+        passwords = [password_of(url) for url in (self.database.url, self.redis.url)]
+        told = [*self.secrets.values(), *(each.get_secret_value() for each in hooks), token]
+        return tuple(each for each in told + passwords if each)

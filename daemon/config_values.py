@@ -12,7 +12,7 @@ from decimal import Decimal
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BeforeValidator, Field
@@ -155,6 +155,11 @@ def redis_address(value: str) -> str:
     if parts.scheme in {"redis", "rediss"} and not parts.hostname:
         raise ValueError("names no host")
     return value
+
+
+def password_of(address: str) -> str:
+    """The password inside an address, "" for none."""
+    return unquote(urlsplit(address).password or "")
 
 
 def time_zone(value: str) -> str:
