@@ -1,1 +1,1 @@
-"""A local Upbit and Gemini that replay recorded data, with faults on demand."""
+"""A local Upbit and Gemini on loopback, replaying recorded market data; for tests and trials."""

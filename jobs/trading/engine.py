@@ -125,6 +125,13 @@ class Engine:
     @exact
     def test(self, request: OrderRequest, *, now: datetime, book: Orderbook | None = None) -> Order:
         """Check `request` as `place` does, and change nothing. Raises VenueError."""
+        return self.test_ticket(request, now=now, book=book).order()
+
+    @exact
+    def test_ticket(
+        self, request: OrderRequest, *, now: datetime, book: Orderbook | None = None
+    ) -> Ticket:
+        """The order that `test` describes, with everything the venue knows of it."""
         if book is not None:
             self._see(book)
         check_shape(request, self.rules)
@@ -134,7 +141,7 @@ class Engine:
         ticket = self._ticket(request, now, self._new_uuid())
         if self.ledger.account(_locked_currency(ticket)).balance < ticket.reserved:
             raise refusal(f"insufficient_funds_{request.side}", request)
-        return ticket.order()
+        return ticket
 
     @exact
     def cancel(
@@ -152,6 +159,14 @@ class Engine:
             ticket.cancel_at = now + self._delay()
             self._touched.uuids[ticket.uuid] = None
         return ticket.order()
+
+    @exact
+    def cancel_at_once(self, uuid: str, *, now: datetime) -> None:
+        """Cancel an open order as the venue itself does, without delay or successor."""
+        ticket = self._open.get(uuid)
+        if ticket is None:
+            raise not_found()
+        self._matcher.close(ticket, "cancel", now)
 
     @exact
     def cancel_and_new(
