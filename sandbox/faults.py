@@ -2,13 +2,10 @@
 
 import asyncio
 import json
-import socket
-import struct
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from fnmatch import fnmatchcase
-from functools import partial
-from typing import Any, Literal, cast, get_args
+from typing import Literal, cast, get_args
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -18,7 +15,6 @@ Action = Literal["pass", "answer", "reset", "hang", "garble", "drip"]
 When = Literal["before", "after"]
 FAULT = "upbitd.fault"
 ABORT = "upbitd.abort"
-RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 DRIP_CHUNKS = 20
 
 
@@ -175,7 +171,6 @@ class FaultyApp:
         if scope["type"] != "http" or scope["path"].startswith("/sandbox"):
             await self._app(scope, receive, send)
             return
-        scope[ABORT] = partial(_reset, receive)
         body = await _whole_body(receive)
         replayed = _replay(body, receive)
         entry = self._log.arrived(scope["method"], scope["path"], scope["query_string"], body)
@@ -223,14 +218,6 @@ def _replay(body: bytes, receive: Receive) -> Receive:
         return await receive()
 
     return replayed
-
-
-def _reset(receive: Receive) -> None:
-    """Reset the connection under an uvicorn request: ASGI itself cannot break one."""
-    transport = cast(Any, receive).__self__.transport
-    line = transport.get_extra_info("socket")
-    line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
-    transport.abort()
 
 
 def _noting(entry: Entry, send: Send) -> Send:

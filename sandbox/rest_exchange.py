@@ -14,12 +14,21 @@ from sandbox.answers import account_row, kst, order_row
 from sandbox.gate import Call, exchange
 from sandbox.refusals import bad
 from sandbox.tape import from_ms
-from sandbox.venue import MAIN, Venue
+from sandbox.venue import KEY_LIFE, MAIN, Venue
 
 MAX_BY_IDS = 100
 MAX_OPEN = 100
 MAX_CLOSED = 1000
 CLOSED_WINDOW = timedelta(days=7)
+PERMISSION_NAMES = {
+    "assets": "view_account",
+    "orders": "make_orders",
+    "orders_view": "view_orders",
+    "withdraw": "withdraw",
+    "withdraw_view": "view_withdrawals",
+    "deposit": "deposit",
+    "deposit_view": "view_deposits",
+}
 OPEN_STATES = frozenset({"wait", "watch"})
 CLOSED_STATES = frozenset({"done", "cancel"})
 
@@ -267,14 +276,23 @@ def pockets(call: Call) -> object:
 
 
 def pocket_keys(call: Call) -> object:
-    """Every pocket's keys."""
+    """The keys of every pocket, or of `uuids[]`."""
+    wanted = call.params.all("uuids")
+    chosen = [p for p in call.venue.pockets.values() if not wanted or p.uuid in wanted]
+    return [{"uuid": pocket.uuid, "keys": _pocket_keys(call, pocket.name)} for pocket in chosen]
+
+
+def _pocket_keys(call: Call, pocket: str) -> list[dict[str, object]]:
     return [
         {
-            "pocket_uuid": call.venue.pockets[key.pocket].uuid,
             "access_key": key.access_key,
-            "expire_at": kst(key.expire_at),
+            "allowed_ips": sorted(key.ips),
+            "created_at": kst(key.expire_at - KEY_LIFE),
+            "expired_at": kst(key.expire_at),
+            "permissions": [PERMISSION_NAMES[each] for each in sorted(key.permissions)],
         }
         for key in call.venue.keys.values()
+        if key.pocket == pocket
     ]
 
 

@@ -5,18 +5,21 @@ import contextlib
 import os
 import signal
 import socket
+import struct
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import cast
 
 import uvicorn
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute, Route
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from sandbox import control, gemini, rest_exchange, rest_orders, rest_quotation, websocket
 from sandbox.control import Control
-from sandbox.faults import Faults, FaultyApp
+from sandbox.faults import ABORT, Faults, FaultyApp
 from sandbox.gate import no_route
 from sandbox.requests import RequestLog
 from sandbox.venue import Venue
@@ -24,6 +27,7 @@ from sandbox.venue import Venue
 METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 PULSE_S = 0.05
 GRACE_S = 1
+RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -40,6 +44,27 @@ def application(venue: Venue) -> ASGIApp:
         Route("/{path:path}", no_route(venue), methods=METHODS),
     ]
     return FaultyApp(Starlette(routes=routes), faults, log)
+
+
+class ResettableProtocol(H11Protocol):
+    """uvicorn's HTTP that lets a request reset the connection that it came in on."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Hand the application a way to reset this connection."""
+        super().connection_made(transport)
+        app = cast(ASGIApp, self.app)
+
+        async def resettable(scope: Scope, receive: Receive, send: Send) -> None:
+            scope[ABORT] = partial(_reset, transport)
+            await app(scope, receive, send)
+
+        self.app = resettable
+
+
+def _reset(transport: asyncio.Transport) -> None:
+    line = transport.get_extra_info("socket")
+    line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+    transport.abort()
 
 
 class Server(uvicorn.Server):
@@ -88,7 +113,7 @@ async def serve(
     """Serve `venue` on a bound socket until a signal comes, or standard input ends."""
     config = uvicorn.Config(
         application(venue),
-        http="h11",
+        http=ResettableProtocol,
         ws=websocket.SocketProtocol,
         ws_ping_interval=None,
         ws_per_message_deflate=True,
