@@ -84,7 +84,7 @@ class EmbeddedPostgres:
     @property
     def url(self) -> str:
         """The address of its database, valid once started."""
-        return f"postgresql://postgres@/postgres?host={quote(str(self._sockets))}&port={PORT}"
+        return address_at(self._sockets)
 
     @property
     def pid(self) -> int | None:
@@ -280,6 +280,11 @@ class EmbeddedPostgres:
                 return
         tail = _tail(self._log.read_bytes())
         raise EmbeddedError(f"Postgres stopped at its start; {self._log} ends with: {tail}")
+
+
+def address_at(sockets: Path) -> str:
+    """The address of the server whose socket lies in `sockets`, whoever started it."""
+    return f"postgresql://postgres@/postgres?host={quote(str(sockets))}&port={PORT}"
 
 
 def end_with_parent() -> Callable[[], None]:

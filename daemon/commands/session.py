@@ -1,0 +1,97 @@
+"""The database for one command: the running daemon's own, or one started for as long as it takes."""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import ExitStack, asynccontextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import psycopg
+from sqlalchemy.exc import ProgrammingError
+
+from daemon.commands.options import fail
+from daemon.config import Config
+from daemon.config_sections import LogConfig
+from daemon.database import PoolOptions, open_database
+from daemon.embedded import EmbeddedPostgres, address_at
+from daemon.embedded_home import EmbeddedError, choose_account, socket_directory
+from daemon.logs import configure
+from jobs.errors import JobError
+from jobs.store.db import Database
+
+T = TypeVar("T")
+
+UNREACHABLE = 3
+EMBEDDED = "embedded"
+SMALL = PoolOptions(pool_min=1, pool_max=4, start_timeout_s=5.0, application_name="upbitd-command")
+
+
+def with_database(config: Config, work: Callable[[Database], Awaitable[T]]) -> T:
+    """Return what `work` returns; ends the command with exit code 3 when there is no database.
+
+    Whatever is logged meanwhile goes to standard error, masked.
+    """
+    logs = configure(
+        LogConfig(level="WARNING", format="text"), config.sensitive(), stream=sys.stderr
+    )
+    try:
+        return asyncio.run(_work(config, work))
+    except ProgrammingError as error:
+        if isinstance(error.orig, psycopg.errors.UndefinedTable | psycopg.errors.UndefinedColumn):
+            fail(
+                "the database's schema is not this program's: see `upbitd migrate status`",
+                UNREACHABLE,
+            )
+        raise
+    except (EmbeddedError, JobError) as error:
+        fail(logs.mask(str(error)), UNREACHABLE)
+    finally:
+        logs.close()
+
+
+async def _work(config: Config, work: Callable[[Database], Awaitable[T]]) -> T:
+    async with open_for_command(config) as database:
+        return await work(database)
+
+
+@asynccontextmanager
+async def open_for_command(config: Config) -> AsyncIterator[Database]:
+    """Yield the daemon's database with a small pool.
+
+    An embedded one that no daemon runs is started and stopped again. Raises EmbeddedError when
+    there is none yet, Unavailable when a server does not answer.
+    """
+    with ExitStack() as stack:
+        url = config.database.url
+        if url == EMBEDDED:
+            url = _embedded_url(config.daemon.state_dir / "postgres", stack)
+        async with open_database(url, SMALL) as database:
+            yield database
+
+
+def _embedded_url(root: Path, stack: ExitStack) -> str:
+    """The address of our own Postgres, which is started when nobody runs it."""
+    try:
+        if not (root / "data" / "PG_VERSION").exists():
+            raise EmbeddedError(
+                f"there is no database below {root} yet: start the daemon with `upbitd run`"
+            )
+        url = address_at(socket_directory(root, choose_account(None, root / "data")))
+    except PermissionError as error:
+        raise EmbeddedError(
+            f"{error.filename} is closed to this user: use the daemon's own account, "
+            "for example `sudo -u upbitd upbitd ...`"
+        ) from None
+    if not _answers(url):
+        return stack.enter_context(EmbeddedPostgres(root)).url
+    return url
+
+
+def _answers(url: str) -> bool:
+    try:
+        with psycopg.connect(url, connect_timeout=3) as connection:
+            connection.execute("SELECT 1")
+    except psycopg.OperationalError:
+        return False
+    return True
