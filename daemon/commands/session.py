@@ -1,4 +1,4 @@
-"""The database for one command: the running daemon's own, or one started for as long as it takes."""
+"""The database for one command: the running daemon's, or one started for as long as it takes."""
 
 import asyncio
 import sys
