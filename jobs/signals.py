@@ -57,7 +57,9 @@ class SignalsJob:
 
     async def _gather(self, slot: Slot) -> Inputs:
         now, names = self.clock(), await self.markets()
-        windows = await candle_store.window(self.db, list(names), self.unit, features.WINDOW, now)
+        windows = await candle_store.window(
+            self.db, list(names), self.unit, features.WINDOW + 1, now
+        )
         finished = {market: self._finished(found, now) for market, found in windows.items()}
         snapshots = await market_data.latest(self.db, list(names))
         left_out = dict(self._left_out(names, finished, snapshots, now))

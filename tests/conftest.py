@@ -2,7 +2,11 @@
 
 pytest_plugins = [
     "fixtures.accounts",
+    "fixtures.gemini",
+    "fixtures.loglines",
     "fixtures.postgres",
     "fixtures.redis_server",
+    "fixtures.trading",
+    "fixtures.venue",
     "fixtures.virtual_time",
 ]
