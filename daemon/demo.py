@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -14,6 +15,8 @@ from pathlib import Path
 import httpx
 
 from daemon.child import die_with_parent
+from daemon.config import Config, load
+from daemon.demo_check import examine
 
 READY_WITHIN_S = 60.0
 STOP_WITHIN_S = 30.0
@@ -65,6 +68,7 @@ class Sandbox:
 
     base_url: str
     websocket_url: str
+    control_url: str
     gemini_url: str
     access_key: str
     secret_key: str
@@ -124,10 +128,11 @@ async def read_sandbox(process: asyncio.subprocess.Process) -> Sandbox:
     return Sandbox(
         base_url=said["base_url"],
         websocket_url=said["websocket_url"],
-        gemini_url=said["gemini_url"],
+        control_url=said["control_url"],
+        gemini_url=said["gemini_base_url"],
         access_key=said["access_key"],
         secret_key=said["secret_key"],
-        gemini_key=said["gemini_key"],
+        gemini_key=said["gemini_api_key"],
     )
 
 
@@ -185,6 +190,82 @@ def folder(keep: Path | None) -> Iterator[Path]:
         path = Path(name)
         path.chmod(0o711)  # the embedded Postgres may run as another user, one level down
         yield path
+
+
+async def play(options: Options) -> None:
+    """Run the demo until its time is over, a signal comes, or the daemon ends.
+
+    Raises DemoFailed when something does not start or, with a duration, when the main job did
+    not really run.
+    """
+    stopped = _stop_event()
+    with folder(options.keep) as place:
+        sandbox_arguments = ["sandbox", "--port", "0"]
+        if options.data is not None:
+            sandbox_arguments += ["--data", str(options.data)]
+        async with child(*sandbox_arguments, environ=os.environ, capture=True) as exchange:
+            sandbox = await read_sandbox(exchange)
+            drain = asyncio.create_task(_drain(exchange))
+            port = options.port or _free_port()
+            config = write_config(place, sandbox, port)
+            environ = environment(sandbox)
+            async with child("daemon", "run", "--config", str(config), environ=environ) as daemon:
+                url = f"http://127.0.0.1:{port}"
+                await wait_ready(url, daemon)
+                _say(f"the page: {url}/   the log: {place / 'upbitd.log'}   Ctrl-C stops the demo")
+                await _until(daemon, stopped, options.duration_s)
+                if daemon.returncode is not None:
+                    raise DemoFailed(f"the daemon ended with exit code {daemon.returncode}")
+                if options.duration_s is not None:
+                    await _summarise(url, sandbox, load(config, environ))
+                if (code := await stop(daemon)) != 0:
+                    raise DemoFailed(f"the daemon stopped with exit code {code}")
+            drain.cancel()
+    _say("the demo is over")
+
+
+def _stop_event() -> asyncio.Event:
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(signum, stopped.set)
+    return stopped
+
+
+async def _until(
+    daemon: asyncio.subprocess.Process, stopped: asyncio.Event, duration_s: float | None
+) -> None:
+    waits = {asyncio.create_task(stopped.wait()), asyncio.create_task(daemon.wait())}
+    await asyncio.wait(waits, timeout=duration_s, return_when=asyncio.FIRST_COMPLETED)
+    for wait in waits:
+        wait.cancel()
+
+
+async def _summarise(url: str, sandbox: Sandbox, config: Config) -> None:
+    """Print what the daemon did. Raises DemoFailed when the main job did not really run."""
+    summary = await examine(url, sandbox.control_url, config)
+    for line in summary.lines():
+        _say(line)
+    if faults := summary.faults():
+        raise DemoFailed("; ".join(faults))
+
+
+async def _drain(process: asyncio.subprocess.Process) -> None:
+    """Read on, so that the process never waits for us to."""
+    if process.stdout is not None:
+        while await process.stdout.read(65536):
+            pass
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"demo: {line}\n")
+    sys.stdout.flush()
 
 
 def _toml(path: Path) -> str:

@@ -49,20 +49,26 @@ def downgrade(url: str, revision: str) -> None:
         command.downgrade(config, revision)
 
 
+def head() -> str:
+    """The revision that this program was written for."""
+    revision = ScriptDirectory.from_config(_config()).get_current_head()
+    if revision is None:
+        raise RuntimeError("the package migrations holds no revision")
+    return revision
+
+
 def status(url: str) -> Status:
     """Where the database stands now. Raises Unavailable."""
     script = ScriptDirectory.from_config(_config())
-    head = script.get_current_head()
-    if head is None:
-        raise RuntimeError("the package migrations holds no revision")
+    newest = head()
     with _connected(url) as connection:
         current = MigrationContext.configure(connection).get_current_revision()
     known = {revision.revision for revision in script.walk_revisions()}
     if current is not None and current not in known:  # written by a newer program
-        return Status(current=current, head=head, pending=())
-    revisions = script.iterate_revisions(head, current or "base")
+        return Status(current=current, head=newest, pending=())
+    revisions = script.iterate_revisions(newest, current or "base")
     pending = tuple(reversed([each.revision for each in revisions]))
-    return Status(current=current, head=head, pending=pending)
+    return Status(current=current, head=newest, pending=pending)
 
 
 @contextmanager

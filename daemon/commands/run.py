@@ -25,14 +25,14 @@ def run(config: ConfigOption = None) -> None:
 
 
 def sandbox(
-    port: Annotated[int, typer.Option(help="The port; 0 takes any free one.")] = 8790,
+    port: Annotated[int, typer.Option(help="The port; 0 takes any free one.")] = 8788,
     data: Annotated[
         Path | None, typer.Option(help="A folder of recordings to replay instead of ours.")
     ] = None,
 ) -> None:
     """Run the local exchange and Gemini alone, for your own tests.
 
-    Example: upbitd sandbox --port 8790
+    Example: upbitd sandbox --port 8788
     """
     arguments = ["-m", "sandbox", "--port", str(port)]
     if data is not None:

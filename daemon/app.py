@@ -1,0 +1,323 @@
+"""The composition root: open everything, run until told to stop, close in reverse order."""
+
+import asyncio
+import os
+import socket
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack, ExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from importlib.metadata import version
+
+from loguru import logger
+
+from daemon import probes, schema, wiring
+from daemon.alerts import Listeners, Origin, Outbox
+from daemon.background import Background
+from daemon.board import JobBoard
+from daemon.config import Config
+from daemon.database import PoolOptions, open_database
+from daemon.embedded import EmbeddedPostgres
+from daemon.embedded_home import EmbeddedError
+from daemon.hooks import make_hook
+from daemon.lead import Duty, claim_of, lead_until_stopped
+from daemon.leader import NotLeader
+from daemon.logs import Logs, configure
+from daemon.metrics import Metrics, emit
+from daemon.notify import Notify
+from daemon.port import Answers, make_server
+from daemon.resources import (
+    Foundation,
+    GateKeeper,
+    Resources,
+    open_resources,
+    restore_gates,
+    upbit_keys,
+)
+from daemon.slots import SlotLedger
+from daemon.status import ProcessStatus
+from daemon.stopping import Stop
+from health.report import Examiner
+from health.server import CannotListen
+from health.watchdog import Heartbeats, Watchdog, pulse
+from jobs.errors import JobError
+from jobs.gates import Gates
+from jobs.store.db import Database
+from jobs.store.settings_cache import listen
+
+CRASHED, BAD_CONFIGURATION, NO_DATABASE, NOT_LEADER = 1, 2, 3, 4
+EMBEDDED = "embedded"
+LANE_LIMIT_S = 10.0
+FLUSH_S = 5.0
+
+
+class CannotStart(Exception):
+    """The start is not possible; `code` is the exit code that says why."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    """The process around the daemon. `server` is our own Postgres, None when it is another's."""
+
+    config: Config
+    environ: Mapping[str, str]
+    logs: Logs
+    database_url: str
+    server: EmbeddedPostgres | None
+    heartbeats: Heartbeats = field(default_factory=Heartbeats)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """What `serve` has opened: the resources, and what watches over them."""
+
+    resources: Resources
+    ledger: SlotLedger
+    board: JobBoard
+    outbox: Outbox
+    metrics: Metrics
+    status: ProcessStatus
+    gates: GateKeeper
+
+
+def main(config: Config, environ: Mapping[str, str]) -> int:
+    """Run the daemon and return its exit code; logging is taken over for that long."""
+    logs = configure(config.log, config.sensitive())
+    try:
+        with ExitStack() as stack:
+            url, server = config.database.url, None
+            if url == EMBEDDED:
+                # from the main thread and before the loop: it ends with the thread that made it
+                server = EmbeddedPostgres(config.daemon.state_dir / "postgres")
+                url = stack.enter_context(server).url
+            host = Host(config=config, environ=environ, logs=logs, database_url=url, server=server)
+            return asyncio.run(serve(host))
+    except CannotStart as error:
+        return _say_why(str(error), error.code)
+    except EmbeddedError as error:
+        return _say_why(str(error), NO_DATABASE)
+    finally:
+        logs.close()
+
+
+def _say_why(why: str, code: int) -> int:
+    logger.bind(event="daemon.cannot_start", error=why, exit_code=code).critical("Cannot start")
+    return code
+
+
+async def serve(host: Host) -> int:
+    """Open everything, lead or stand by until asked to stop, close all; return the exit code.
+
+    Raises CannotStart when the database, the health port or the leader's lock is not to be had.
+    """
+    config, stop = host.config, Stop()
+    asyncio.get_running_loop().set_exception_handler(host.logs.on_loop_error)
+    logger.bind(
+        event="daemon.start",
+        version=version("upbitd"),
+        mode=config.trading.mode,
+        source=config.signals.source,
+        pid=os.getpid(),
+    ).info("Starting")
+    with stop.on_signals():
+        async with AsyncExitStack() as stack:
+            notify = Notify.from_environ(host.environ)
+            opened = await _open(host, stack)
+            background = Background(_ends_the_daemon(stop))
+            await _watch_over(host, opened, notify, background, stack)
+            stack.callback(notify.stopping, "stopping")
+            try:
+                await lead_until_stopped(_duty(host, opened), stop)
+            except NotLeader as error:
+                raise CannotStart(str(error), NOT_LEADER) from error
+    logger.bind(event="daemon.stopped", exit_code=stop.code).info("Stopped")
+    return stop.code
+
+
+def _ends_the_daemon(stop: Stop) -> Callable[[str], None]:
+    return lambda task: stop.ask(f"the task {task} ended", code=CRASHED)
+
+
+async def _open(host: Host, stack: AsyncExitStack) -> Opened:
+    """Open what jobs need, in order; `stack` closes it in reverse."""
+    config = host.config
+    status = ProcessStatus(mode=config.trading.mode, version=version("upbitd"))
+    metrics = Metrics(version=status.version, mode=status.mode)
+    database = await _open_database(host, stack)
+    keeper = GateKeeper()
+    gates = Gates(_now, keeper.on_close)
+    await restore_gates(gates, database, _now)
+    outbox = _outbox(host, database, metrics)
+    base = Foundation(config=config, database=database, clock=_now, notifier=outbox, gates=gates)
+    resources = await stack.enter_async_context(open_resources(base))
+    ledger = SlotLedger(database, emit, _now, partial(host.heartbeats.beat, "writer"))
+    stack.push_async_callback(_flush, ledger)
+    return Opened(
+        resources=resources,
+        ledger=ledger,
+        board=JobBoard(wiring.deadlines_s(config), metrics.job),
+        outbox=outbox,
+        metrics=metrics,
+        status=status,
+        gates=keeper,
+    )
+
+
+async def _open_database(host: Host, stack: AsyncExitStack) -> Database:
+    """Migrate our own database, or insist that another's is at head; then open the pool."""
+    section, url = host.config.database, host.database_url
+    try:
+        if host.server is not None:
+            await asyncio.to_thread(schema.upgrade, url)
+        options = PoolOptions(
+            pool_min=section.pool_min,
+            pool_max=section.pool_max,
+            acquire_timeout_s=section.acquire_timeout.total_seconds(),
+            max_waiting=section.max_waiting,
+            statement_timeout_s=section.statement_timeout.total_seconds(),
+            slow_query_s=section.slow_query.total_seconds(),
+            isolation=section.isolation,
+        )
+        database = await stack.enter_async_context(open_database(url, options))
+        now = await asyncio.to_thread(schema.status, url)
+    except JobError as error:
+        raise CannotStart(str(error), NO_DATABASE) from error
+    if not now.at_head:
+        raise CannotStart(
+            f"the database is at revision {now.current or 'none'}, this program needs {now.head}: "
+            "run `upbitd migrate up`",
+            NO_DATABASE,
+        )
+    return database
+
+
+def _outbox(host: Host, database: Database, metrics: Metrics) -> Outbox:
+    alerts = host.config.alerts
+    return Outbox(
+        database,
+        [make_hook(each, host.environ) for each in alerts.hooks],
+        Origin(host=socket.gethostname(), instance=host.config.daemon.instance),
+        dedupe=alerts.dedupe,
+        clock=_now,
+        mask=host.logs.mask,
+        listeners=Listeners(
+            raised=metrics.alert,
+            sent=lambda hook, taken: metrics.delivery(hook, delivered=taken),
+            passed=partial(host.heartbeats.beat, "alerts"),
+        ),
+    )
+
+
+async def _flush(ledger: SlotLedger) -> None:
+    """Write the last slots; a database that is away does not hold the stop for long."""
+    try:
+        async with asyncio.timeout(FLUSH_S):
+            await ledger.flush()
+    except (JobError, TimeoutError) as error:
+        logger.bind(event="slots.unwritten", rows=ledger.unwritten, error=str(error)).error(
+            "Slot rows were not written before the end"
+        )
+
+
+async def _watch_over(
+    host: Host,
+    opened: Opened,
+    notify: Notify,
+    background: Background,
+    stack: AsyncExitStack,
+) -> None:
+    """Start the tasks, the probes, the port and the watchdog; then tell systemd."""
+    await stack.enter_async_context(background)
+    beats, resources = host.heartbeats, opened.resources
+    for lane, critical in (("loop", True), ("writer", True), ("alerts", False)):
+        beats.expect(lane, LANE_LIMIT_S, critical=critical)
+    background.start("pulse", pulse(beats))
+    background.start("slots", opened.ledger.flush_forever())
+    background.start("alerts", opened.outbox.deliver_forever())
+    background.start("gates", opened.gates.run(resources.base.database))
+    background.start("settings", listen(host.database_url, resources.settings))
+    if host.server is not None:
+        background.start("postgres", host.server.watch(sleep=asyncio.sleep))
+    examiner = _examiner(host, opened)
+    background.start("probes", examiner.run())
+    _open_port(host, opened, examiner, stack)
+    if notify.watchdog_period_s is not None:
+        watchdog = Watchdog(beats, ping=notify.watchdog, period_s=notify.watchdog_period_s)
+        watchdog.start()
+        stack.callback(watchdog.stop)
+    notify.ready("running")
+
+
+def _examiner(host: Host, opened: Opened) -> Examiner:
+    config, resources = host.config, opened.resources
+    model = resources.model
+    jobs = wiring.job_configs(config)
+    sources = probes.Sources(
+        clock=_now,
+        database=resources.base.database,
+        head_revision=schema.head(),
+        max_waiting=config.database.max_waiting,
+        mode=config.trading.mode,
+        public_call=resources.upbit.server_date,
+        private_call=None if upbit_keys(config) is None else resources.upbit.accounts,
+        model_probe=None if model is None else model.probe,
+        daily_budget_usd=config.gemini.daily_budget_usd,
+        gates=resources.base.gates,
+        heartbeats=host.heartbeats,
+        board=opened.board,
+        role=lambda: opened.status.role,
+        signals_enabled="signals" in jobs,
+        orders_enabled="orders" in jobs,
+        signal_max_age=config.health.signal_max_age,
+        order_max_age=config.health.order_max_age,
+    )
+    how = probes.explain(host.logs.mask)
+    return Examiner(probes.build(sources, how), explain=how, clock=_now)
+
+
+def _open_port(host: Host, opened: Opened, examiner: Examiner, stack: AsyncExitStack) -> None:
+    answers = Answers(
+        config=host.config,
+        database=opened.resources.base.database,
+        clock=_now,
+        status=opened.status,
+        heartbeats=host.heartbeats,
+        metrics=opened.metrics,
+        snapshot=examiner.snapshot,
+        caches=lambda: [opened.resources.settings.stats],
+    )
+    server = make_server(answers, asyncio.get_running_loop())
+    try:
+        stack.enter_context(server)
+    except CannotListen as error:
+        raise CannotStart(str(error), BAD_CONFIGURATION) from error
+    logger.bind(event="health.listening", url=server.url).info("The health port is open")
+
+
+def _duty(host: Host, opened: Opened) -> Duty:
+    config, resources = host.config, opened.resources
+    claim = claim_of(config, host.database_url)
+    return Duty(
+        claim=claim,
+        wait_for_lock=config.daemon.standby,
+        database=resources.base.database,
+        ledger=opened.ledger,
+        board=opened.board,
+        schedules=wiring.schedules(config),
+        clock=_now,
+        heartbeats=host.heartbeats,
+        status=opened.status,
+        grace_s=config.daemon.shutdown_grace.total_seconds(),
+        make_shift=partial(
+            wiring.make_shift, resources, opened.ledger, opened.board, host.logs.mask, claim
+        ),
+    )
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

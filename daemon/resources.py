@@ -1,0 +1,166 @@
+"""What jobs work with: clients, sources, caches. Opened together, closed in reverse."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from loguru import logger
+
+from daemon.config import Config
+from jobs.decisions import Source, load_source
+from jobs.errors import Transient
+from jobs.gates import Closed, Gates
+from jobs.gemini.client import Connection, GeminiClient, open_model
+from jobs.gemini.cost import parse_prices
+from jobs.gemini.source import Asking, GeminiSource
+from jobs.rules import RulesSource
+from jobs.spec import Clock, Notifier
+from jobs.store import gates as gate_rows
+from jobs.store.db import Database
+from jobs.store.settings_cache import SettingsCache
+from jobs.trading.exchange import Exchange
+from jobs.trading.paper import PaperExchange
+from jobs.upbit.client import UpbitClient, open_client
+from jobs.upbit.limits import Limiter
+from jobs.upbit.signing import Keys
+
+GEMINI = "gemini"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Foundation:
+    """What is open before any client is."""
+
+    config: Config
+    database: Database
+    clock: Clock
+    notifier: Notifier
+    gates: Gates
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resources:
+    """Everything that jobs and probes use. `model` is None where no model is asked."""
+
+    base: Foundation
+    settings: SettingsCache
+    upbit: UpbitClient
+    exchange: Exchange
+    model: GeminiClient | None
+    source: Source
+
+
+@asynccontextmanager
+async def open_resources(base: Foundation) -> AsyncIterator[Resources]:
+    """Open what the configuration asks for; nothing is sent to anybody yet."""
+    config = base.config
+    async with AsyncExitStack() as stack:
+        upbit = await stack.enter_async_context(
+            open_client(
+                base_url=config.upbit.base_url,
+                keys=upbit_keys(config),
+                gates=base.gates,
+                limiter=Limiter(share=config.upbit.rate_share),
+                clock=base.clock,
+                timeout_s=config.upbit.timeout.total_seconds(),
+                max_connections=2 * config.upbit.max_concurrency,
+            )
+        )
+        model = None
+        if config.signals.source == GEMINI:
+            model = await stack.enter_async_context(_open_model(base))
+        yield Resources(
+            base=base,
+            settings=SettingsCache(base.database, config.cache.settings_ttl.total_seconds()),
+            upbit=upbit,
+            exchange=_exchange(base, upbit),
+            model=model,
+            source=_source(base, model),
+        )
+
+
+def upbit_keys(config: Config) -> Keys | None:
+    """Return the configured pair of Upbit keys, None unless both are there."""
+    access, secret = config.secrets.upbit_access_key, config.secrets.upbit_secret_key
+    if access is None or secret is None:
+        return None
+    return Keys(access_key=access.get_secret_value(), secret_key=secret.get_secret_value())
+
+
+def _exchange(base: Foundation, upbit: UpbitClient) -> Exchange:
+    if base.config.trading.mode == "live":
+        return upbit
+    start_krw = base.config.trading.paper_balance_krw
+    return PaperExchange(base.database, upbit, clock=base.clock, start_krw=start_krw)
+
+
+@asynccontextmanager
+async def _open_model(base: Foundation) -> AsyncIterator[GeminiClient]:
+    gemini, key = base.config.gemini, base.config.secrets.gemini_api_key
+    connection = Connection(
+        sdk=gemini.sdk,
+        model=gemini.model,
+        api_key="" if key is None else key.get_secret_value(),
+        base_url=gemini.base_url,
+        api_version=gemini.api_version,
+        timeout_s=gemini.timeout.total_seconds(),
+    )
+    async with open_model(connection, gates=base.gates, clock=base.clock) as model:
+        yield model
+
+
+def _source(base: Foundation, model: GeminiClient | None) -> Source:
+    gemini = base.config.gemini
+
+    def ask_gemini() -> Source:
+        assert model is not None, "opened whenever the source is Gemini"  # noqa: S101
+        return GeminiSource(
+            model=model,
+            db=base.database,
+            prices=parse_prices(
+                {name: price.model_dump() for name, price in gemini.prices.items()}
+            ),
+            asking=Asking(
+                model=gemini.model,
+                max_output_tokens=gemini.max_output_tokens,
+                timeout_s=gemini.timeout.total_seconds(),
+                daily_budget_usd=gemini.daily_budget_usd,
+                temperature=gemini.temperature,
+            ),
+            notifier=base.notifier,
+            clock=base.clock,
+        )
+
+    return load_source(base.config.signals.source, {GEMINI: ask_gemini, "rules": RulesSource})
+
+
+class GateKeeper:
+    """Stores each closing of a gate, so that a ban outlives the process."""
+
+    def __init__(self) -> None:
+        self._closings: asyncio.Queue[Closed] = asyncio.Queue()
+
+    def on_close(self, closed: Closed) -> None:
+        """Take note of a closing; for `Gates`."""
+        self._closings.put_nowait(closed)
+
+    async def run(self, database: Database) -> None:
+        """Store closings as they come, until cancelled."""
+        while True:
+            closed = await self._closings.get()
+            try:
+                await gate_rows.save(database, closed)
+            except Transient as error:
+                logger.bind(event="gate.not_stored", gate=closed.name, error=str(error)).warning(
+                    "A closed gate is not stored; it holds for this process alone"
+                )
+
+
+async def restore_gates(gates: Gates, database: Database, clock: Clock) -> None:
+    """Close the gates that an earlier process was told to close."""
+    for closed in await gate_rows.load(database, clock()):
+        gates.restore(closed)
+        logger.bind(event="gate.restored", gate=closed.name, until=closed.until).warning(
+            "A gate from before the start is still closed"
+        )

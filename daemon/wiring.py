@@ -1,0 +1,165 @@
+"""The four jobs, built from what is open, and when each is due."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from daemon.board import JobBoard
+from daemon.config import Config
+from daemon.config_jobs import JobConfig
+from daemon.lead import Shift
+from daemon.leader import Claim
+from daemon.resources import Resources
+from daemon.retry import RetryPolicy
+from daemon.runner import Runner
+from daemon.scheduler import Schedule
+from daemon.slots import SlotLedger
+from jobs import ALL
+from jobs.market import MarketJob
+from jobs.orders import OrdersJob
+from jobs.selection import Selection
+from jobs.signals import SignalsJob
+from jobs.spec import JobSpec, Slot
+from jobs.trading.desk import Desk
+from jobs.trading.reconcile import reconcile
+from jobs.trading.view import MarketView
+from jobs.upkeep import UpkeepJob
+
+
+def job_configs(config: Config) -> dict[str, JobConfig]:
+    """Return the sections of the jobs that are switched on, in the order of a cycle."""
+    sections = {name: getattr(config.jobs, name) for name in ALL}
+    return {name: section for name, section in sections.items() if section.enabled}
+
+
+def schedules(config: Config) -> dict[str, Schedule]:
+    """Return when each job that is switched on is due."""
+    zone = ZoneInfo(config.daemon.timezone)
+    return {name: _schedule(section, zone) for name, section in job_configs(config).items()}
+
+
+def deadlines_s(config: Config) -> dict[str, float]:
+    """Return how long each job may take, in seconds."""
+    return {name: each.deadline.total_seconds() for name, each in job_configs(config).items()}
+
+
+def _schedule(section: JobConfig, zone: ZoneInfo) -> Schedule:
+    if section.cron is not None:
+        return Schedule.cron(section.cron, zone, section.offset)
+    return Schedule.every(section.every or timedelta(minutes=1), section.offset)
+
+
+def make_shift(
+    resources: Resources,
+    ledger: SlotLedger,
+    board: JobBoard,
+    mask: Callable[[str], str],
+    claim: Claim,
+    epoch: int,
+    on_deferred: Callable[[str, datetime], None],
+) -> Shift:
+    """Return the runner of the four jobs under the leadership `epoch`."""
+    base = resources.base
+    selection = _selection(resources)
+    orders = _orders_job(resources, claim, epoch)
+    running: dict[str, Callable[[Slot], Awaitable[int]]] = {
+        "market": _market_job(resources, selection).run,
+        "signals": _signals_job(resources, selection).run,
+        "orders": orders.run,
+        "upkeep": _upkeep_job(resources).run,
+    }
+    limits = deadlines_s(base.config)
+    retry = base.config.retry
+    runner = Runner(
+        {
+            name: JobSpec(name=name, run=running[name], deadline_s=limit)
+            for name, limit in limits.items()
+        },
+        ledger,
+        RetryPolicy(delays_s=retry.delays, max_wait_s=retry.max_wait.total_seconds()),
+        base.notifier,
+        clock=base.clock,
+        on_deferred=on_deferred,
+        observer=board,
+        mask=mask,
+    )
+
+    async def compare() -> object:
+        settings = await resources.settings.current()
+        return await reconcile(
+            orders.desk, orders.standing, timeout_s=settings.order_timeout_s, deep=True
+        )
+
+    return Shift(runner=runner, reconcile=compare)
+
+
+def _selection(resources: Resources) -> Selection:
+    config = resources.base.config
+    markets = config.trading.markets
+    return Selection(
+        listing=resources.upbit,
+        clock=resources.base.clock,
+        names=markets.names,
+        top=markets.top,
+        ttl_s=config.cache.market_info_ttl.total_seconds(),
+    )
+
+
+def _data_max_age_s(config: Config) -> float:
+    """Return how old market data may be to act on: three periods of its job, at least 3 minutes."""
+    every = config.jobs.market.every or timedelta(minutes=1)
+    return max(180.0, 3 * every.total_seconds())
+
+
+def _market_job(resources: Resources, selection: Selection) -> MarketJob:
+    config = resources.base.config
+    return MarketJob(
+        client=resources.upbit,
+        db=resources.base.database,
+        clock=resources.base.clock,
+        selection=selection,
+        units=config.jobs.market.candle_units,
+        history=config.jobs.market.history,
+        max_concurrency=config.upbit.max_concurrency,
+    )
+
+
+def _signals_job(resources: Resources, selection: Selection) -> SignalsJob:
+    config = resources.base.config
+    return SignalsJob(
+        db=resources.base.database,
+        source=resources.source,
+        source_name=config.signals.source,
+        markets=selection.called,
+        mode=config.trading.mode,
+        clock=resources.base.clock,
+        unit=min(config.jobs.market.candle_units),
+        max_data_age_s=_data_max_age_s(config),
+    )
+
+
+def _orders_job(resources: Resources, claim: Claim, epoch: int) -> OrdersJob:
+    base = resources.base
+    desk = Desk(
+        db=base.database,
+        exchange=resources.exchange,
+        clock=base.clock,
+        notifier=base.notifier,
+        mode=base.config.trading.mode,
+        epoch=epoch,
+        account=claim.account,
+    )
+    view = MarketView(
+        db=base.database,
+        exchange=resources.exchange,
+        quotes=resources.upbit,
+        clock=base.clock,
+        data_max_age_s=_data_max_age_s(base.config),
+        chance_ttl_s=base.config.cache.market_info_ttl.total_seconds(),
+    )
+    return OrdersJob(desk=desk, view=view, sleep=asyncio.sleep)
+
+
+def _upkeep_job(resources: Resources) -> UpkeepJob:
+    return UpkeepJob(db=resources.base.database, clock=resources.base.clock)
