@@ -99,6 +99,7 @@ def _as_board(read: Lines, scope: Scope, now: datetime) -> Board:
         positions=_rows(PositionRow, read.positions),
         equity=_rows(EquityPoint, read.equity),
         cost=CostToday(**asdict(read.cost), budget_usd=scope.budget_usd),
+        halted=read.halted,
     )
 
 

@@ -106,6 +106,7 @@ class Handler(BaseHTTPRequestHandler):
         """The stdlib's own refusals (malformed, too long, unknown method), as JSON."""
         del explain
         self.close_connection = True  # what follows on this connection cannot be trusted
+        self.request_version = self.protocol_version  # the stdlib takes nonsense for HTTP/0.9
         if code == HTTPStatus.NOT_IMPLEMENTED:
             self._send(_error(405, "only GET and HEAD are answered", headers={"Allow": ALLOWED}))
         else:

@@ -69,7 +69,11 @@ class Page:
     def html(self, report: Report, about: About, state: BoardState) -> str:
         """The whole document."""
         live = join(
-            _header(report, about), _fault(state), _components(report), sections(state.board)
+            _header(report, about),
+            _fault(state),
+            _halted(state),
+            _components(report),
+            sections(state.board),
         )
         return self.template.substitute(
             title=join(report.status.value, " · upbitd"),
@@ -168,6 +172,14 @@ def _fault(state: BoardState) -> Html:
         class_="notice",
         role="alert",
     )
+
+
+def _halted(state: BoardState) -> Html:
+    if state.board is None or not state.board.halted:
+        return Html()
+    how = tag("code", "upbitd resume")
+    words = ("Trading is halted: no new order is sent until ", how, ".")
+    return tag("p", *words, class_="notice halted", role="status")
 
 
 def _components(report: Report) -> Html:

@@ -13,7 +13,7 @@ from health.response import Request, Response, Route, json_response
 P = ParamSpec("P")
 T = TypeVar("T")
 
-SINCE: Final = re.compile(r"(\d{1,9})(s|m|h|d)")
+SINCE: Final = re.compile(r"([0-9]{1,9})(s|m|h|d)")
 UNIT_S: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 MAX_SINCE_S: Final = 366 * 86400.0
 PROMETHEUS: Final = "text/plain; version=0.0.4; charset=utf-8"

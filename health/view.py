@@ -115,7 +115,10 @@ class CostToday:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Board:
-    """Everything below the components, as the database knew it at `at`."""
+    """Everything below the components, as the database knew it at `at`.
+
+    `halted`: a person has forbidden new orders.
+    """
 
     at: datetime
     jobs: Sequence[JobRow]
@@ -124,6 +127,7 @@ class Board:
     positions: Sequence[PositionRow]
     equity: Sequence[EquityPoint]
     cost: CostToday
+    halted: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
