@@ -27,8 +27,6 @@ RETRY_S = 0.1
 RECONNECT_S = 3.0
 CLOSE_TIMEOUT_S = 5.0
 MAX_LIFETIME_S = 3600.0
-# No such user, password or database: waiting does not mend it.
-HOPELESS = frozenset({"28P01", "28000", "3D000"})
 # A peer that vanished without a word must not hang a statement for hours.
 KEEPALIVE = {
     "keepalives_idle": 10,
@@ -99,7 +97,7 @@ async def _await_server(url: str, where: str, timeout_s: float) -> None:
             within_s = max(1, min(CONNECT_TIMEOUT_S, round(left_s)))
             connection = await psycopg.AsyncConnection.connect(url, connect_timeout=within_s)
         except psycopg.OperationalError as exc:
-            if exc.sqlstate in HOPELESS or loop.time() + RETRY_S > deadline:
+            if loop.time() + RETRY_S > deadline:
                 cause = str(exc).strip().partition("\n")[0]
                 raise Unavailable(f"no database at {where}", cause=cause) from None
             await asyncio.sleep(RETRY_S)
@@ -109,6 +107,16 @@ async def _await_server(url: str, where: str, timeout_s: float) -> None:
 
 
 class _Connection(psycopg.AsyncConnection[Any]):
+    lender: "_Pool | None" = None
+
+    async def close(self) -> None:
+        # psycopg gives an open connection back to its pool but forgets a broken one, and with it
+        # the place in the pool for good
+        if self.closed and self.lender is not None:
+            await self.lender.putconn(self)
+        else:
+            await super().close()
+
     def add_notice_handler(self, callback: Callable[[psycopg.errors.Diagnostic], None]) -> None:
         # SQLAlchemy adds its handler at every checkout: without this they pile up
         with contextlib.suppress(ValueError):
@@ -134,12 +142,15 @@ class _Pool(AsyncConnectionPool[_Connection]):
                 f"all {self.max_size} database connections are in use", cause=str(exc)
             ) from exc
         self.busy += 1
+        connection.lender = self
         return connection
 
     async def putconn(self, conn: _Connection) -> None:
-        """Take a connection back."""
-        self.busy -= 1
-        await super().putconn(conn)
+        """Take a connection back; once only."""
+        if conn.lender is not None:
+            conn.lender = None
+            self.busy -= 1
+            await super().putconn(conn)
 
     def stats(self) -> PoolStats:
         """Say how the pool is now."""

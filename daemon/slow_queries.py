@@ -21,7 +21,7 @@ DOLLAR_QUOTED = re.compile(r"(\$\w*\$).*?\1", re.DOTALL)
 QUOTED = re.compile(r"'(?:[^'\\]|\\.|'')*'", re.DOTALL)
 PLACEHOLDERS = re.compile(r"%\(\w+\)[sbt]|%[sbt]|\$\d+")
 NUMBERS = re.compile(r"\b\d+(?:\.\d+)?(?:[eE][+-]?\d+)?\b")
-LISTS = re.compile(r"\?(?:::[\w\[\] ]+)?(?:\s*,\s*\?(?:::[\w\[\] ]+)?)+")
+LISTS = re.compile(r"\(\s*\?(?:::[\w\[\] ]+)?(?:\s*,\s*\?(?:::[\w\[\] ]+)?)*\s*\)")
 ROWS = re.compile(r"\(\?\)(?:\s*,\s*\(\?\))+")
 
 
@@ -29,7 +29,7 @@ def normalized(statement: str) -> str:
     """The statement on one line, every literal, placeholder and list of them as `?`."""
     for pattern in (COMMENTS, DOLLAR_QUOTED, QUOTED, PLACEHOLDERS, NUMBERS):
         statement = pattern.sub(" " if pattern is COMMENTS else "?", statement)
-    statement = ROWS.sub("(?)", LISTS.sub("?", statement))
+    statement = ROWS.sub("(?)", LISTS.sub("(?)", statement))
     return " ".join(statement.split())
 
 
