@@ -1,6 +1,7 @@
 """What the venue's sockets say: its quotes and an account's happenings as stream messages."""
 
-from collections.abc import Hashable, Iterator, Mapping
+import time
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -17,9 +18,23 @@ from sandbox.venue import Happening, Pocket, Venue
 Message = Mapping[str, object]
 
 PERMISSIONS = {"myOrder": "orders_view", "myAsset": "assets"}
+HANDSHAKES = "websocket-connect"
+UNLIMITED = 10**9
 HALF = Decimal("0.5")
 SIZE_STEP = Decimal("0.00000001")
 NOT_GROUPED = frozenset({None, "0", "0.0"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SocketLimits:
+    """How often a socket looks for news, when it is cut, what a client may send, by which clock."""
+
+    now_s: Callable[[], float] = time.monotonic
+    grid_s: float = 0.1
+    idle_s: float = 60.0
+    up_every_s: float = 10.0
+    messages_per_s: int = 5
+    messages_per_min: int = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +88,30 @@ class VenueFeed:
         now_ms = to_ms(self._venue.now())
         told = (_own(stream, each, account.pocket, now_ms) for each in happenings[mark:])
         return [message for message in told if message is not None], len(happenings)
+
+    def limits(self) -> SocketLimits:
+        """What holds for a socket that is opened now."""
+        options = self._venue.options
+        per_s = options.limits["websocket-message"] if options.quotas else UNLIMITED
+        return SocketLimits(
+            grid_s=options.ws_grid_ms / 1000,
+            idle_s=options.ws_idle_s,
+            messages_per_s=per_s,
+            messages_per_min=options.limits["websocket-minute"] if options.quotas else UNLIMITED,
+        )
+
+    def count_handshake(self, ip: str, authorization: str | None, origin: str | None) -> str:
+        """Count a handshake by pocket, or by address without a token; return the header.
+
+        Raises Limited.
+        """
+        venue = self._venue
+        try:
+            scope = f"pocket:{auth.identify(venue.keys, authorization)[0].pocket}"
+        except VenueError:
+            scope = f"ip:{ip}"
+        group = HANDSHAKES if origin is None else "origin"
+        return venue.quotas.take(scope, group, venue.now()).replace(HANDSHAKES, "websocket")
 
     def account(self, authorization: str | None, ip: str) -> object:
         """Whose token this is. Raises FrameError `INVALID_AUTH`."""

@@ -17,8 +17,14 @@ LIMITS = {
     "order-test": 8,
     "order-cancel-all": 1,
     "origin": 1,
+    "websocket-connect": 5,
+    "websocket-message": 5,
+    "websocket-minute": 100,
 }
-"""Requests per window; a window is a second, 2 s for order-cancel-all and 10 s for origin."""
+"""Requests per window; a window is a second, 2 s for order-cancel-all and 10 s for origin.
+
+The last two are counted per socket, the very last one in a minute.
+"""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -58,6 +64,8 @@ class Options:
     out_of_scope_status: int = 401
     offline: list[str] = field(default_factory=list)
     date_skew_s: float = 0.0
+    ws_grid_ms: int = 100
+    ws_idle_s: float = 60.0
 
     def update(self, changes: dict[str, object]) -> None:
         """Take over `changes`; `limits` are merged. Raises ValueError for what does not fit."""

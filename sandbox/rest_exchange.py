@@ -246,7 +246,7 @@ def wallets(call: Call) -> object:
             "block_state": "normal",
             "block_height": None,
             "block_updated_at": None,
-            "block_elapsed_minutes": None,
+            "block_elapsed_minutes": 0,
             "net_type": base_of(market),
             "network_name": base_of(market),
         }

@@ -5,7 +5,6 @@ the old; a broken request gets an error frame and the socket is closed.
 """
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
@@ -15,10 +14,11 @@ from typing import Any, Protocol
 from starlette.responses import JSONResponse
 from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
+from uvicorn._types import ASGISendEvent
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.http11 import Request as Handshake
 
-from sandbox.feed import VenueFeed
+from sandbox.feed import Message, SocketLimits, VenueFeed
 from sandbox.frames import (
     Format,
     FrameError,
@@ -29,25 +29,12 @@ from sandbox.frames import (
     merged,
     parse_request,
 )
+from sandbox.quotas import Limited
 from sandbox.venue import Venue
 
 PATH = "/websocket/v1"
 LINE = "upbitd.line"
 UP = b'{"status":"UP"}'
-Message = Mapping[str, object]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SocketLimits:
-    """How often a socket looks for news, when it is cut, what a client may send, by which clock."""
-
-    now_s: Callable[[], float] = time.monotonic
-    grid_s: float = 0.1
-    idle_s: float = 60.0
-    up_every_s: float = 10.0
-    connects_per_s: int = 5
-    messages_per_s: int = 5
-    messages_per_min: int = 100
 
 
 class Feed(Protocol):
@@ -63,6 +50,14 @@ class Feed(Protocol):
         self, account: object, stream: Subscription, mark: int | None
     ) -> tuple[list[Message], int]:
         """What happened to the account's orders or assets after `mark` (None: nothing yet)."""
+        ...
+
+    def limits(self) -> SocketLimits:
+        """What holds for a socket that is opened now."""
+        ...
+
+    def count_handshake(self, ip: str, authorization: str | None, origin: str | None) -> str:
+        """Count a handshake; return its Remaining-Req header. Raises Limited."""
         ...
 
     def account(self, authorization: str | None, ip: str) -> object:
@@ -113,6 +108,12 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         """Answer the ping, and remember that the client is alive."""
         super().handle_ping()
         self.line.is_pinged = True
+
+    async def send(self, message: ASGISendEvent) -> None:
+        """Send, and take a refused handshake for the whole answer that it is."""
+        await super().send(message)
+        if message["type"] == "websocket.http.response.body":
+            self.handshake_complete = True
 
 
 class Connection:
@@ -237,15 +238,13 @@ class Connection:
 class Sockets:
     """Opens sockets: handshake quotas and tokens."""
 
-    def __init__(self, feed: Feed, limits: SocketLimits) -> None:
+    def __init__(self, feed: Feed) -> None:
         self._feed = feed
-        self._limits = limits
-        self._handshakes: dict[Hashable, Window] = {}
 
     async def public(self, socket: WebSocket) -> None:
         """Serve one client of the public address."""
         if await self._opened(socket):
-            await self._serve(Connection(socket, self._feed, self._limits))
+            await self._serve(Connection(socket, self._feed, self._feed.limits()))
 
     async def private(self, socket: WebSocket) -> None:
         """Serve one client of the private address; a bad token gets an error frame."""
@@ -257,22 +256,18 @@ class Sockets:
             await socket.send_bytes(error_frame(refusal.name, str(refusal)))
             await socket.close(1000)
             return
-        await self._serve(Connection(socket, self._feed, self._limits, account))
+        await self._serve(Connection(socket, self._feed, self._feed.limits(), account))
 
     async def _opened(self, socket: WebSocket) -> bool:
-        if not self._quota(socket).take(self._limits.now_s()):
-            refusal = {"error": {"name": "too_many_requests", "message": "Too many connections."}}
-            await socket.send_denial_response(JSONResponse(refusal, status_code=429))
+        token, origin = socket.headers.get("authorization"), socket.headers.get("origin")
+        try:
+            quota = self._feed.count_handshake(_host(socket), token, origin)
+        except Limited as refusal:
+            body = {"error": {"name": "too_many_requests", "message": refusal.message}}
+            await socket.send_denial_response(JSONResponse(body, status_code=refusal.status))
             return False
-        await socket.accept(headers=[(b"remaining-req", b"group=websocket; min=300; sec=3")])
+        await socket.accept(headers=[(b"remaining-req", quota.encode())])
         return True
-
-    def _quota(self, socket: WebSocket) -> Window:
-        host = _host(socket)
-        if "origin" in socket.headers:
-            return self._handshakes.setdefault(("origin", host), Window(1, 10.0))
-        who = socket.headers.get("authorization") is not None, host
-        return self._handshakes.setdefault(who, Window(self._limits.connects_per_s, 1.0))
 
     @staticmethod
     async def _serve(connection: Connection) -> None:
@@ -286,9 +281,9 @@ def _host(socket: WebSocket) -> str:
     return socket.client.host if socket.client else ""
 
 
-def socket_routes(feed: Feed, limits: SocketLimits | None = None) -> list[WebSocketRoute]:
-    """The two addresses, served from `feed`."""
-    sockets = Sockets(feed, limits or SocketLimits())
+def socket_routes(feed: Feed) -> list[WebSocketRoute]:
+    """The two addresses, served from `feed` by a server that uses `SocketProtocol`."""
+    sockets = Sockets(feed)
     return [
         WebSocketRoute(PATH, sockets.public),
         WebSocketRoute(f"{PATH}/private", sockets.private),
@@ -296,5 +291,5 @@ def socket_routes(feed: Feed, limits: SocketLimits | None = None) -> list[WebSoc
 
 
 def routes(venue: Venue) -> list[WebSocketRoute]:
-    """The two addresses of `venue`; its server has to use `SocketProtocol`."""
+    """The two addresses of `venue`."""
     return socket_routes(VenueFeed(venue))

@@ -8,5 +8,6 @@ pytest_plugins = [
     "fixtures.redis_server",
     "fixtures.trading",
     "fixtures.venue",
+    "fixtures.process",  # after what it imports
     "fixtures.virtual_time",
 ]

@@ -16,6 +16,7 @@ from sandbox.books import BookMaker, load_shapes
 from sandbox.feed import VenueFeed
 from sandbox.frames import FrameError, Subscription
 from sandbox.options import Options
+from sandbox.quotas import Limited
 from sandbox.quotes import Quotes
 from sandbox.recording import Reel, to_minute
 from sandbox.tape import Tape, to_ms
@@ -264,3 +265,45 @@ def test_a_key_without_the_permission_sees_nothing(feed: VenueFeed, venue: Venue
     with pytest.raises(FrameError) as refused:
         feed.own_news(login, Subscription(type="myOrder"), None)
     assert (refused.value.name, str(refused.value)) == ("INVALID_AUTH", "out_of_scope")
+
+
+# -- handshakes --------------------------------------------------------------------------------
+
+
+def is_counted(feed: VenueFeed, authorization: str | None, origin: str | None = None) -> bool:
+    try:
+        feed.count_handshake("127.0.0.1", authorization, origin)
+    except Limited:
+        return False
+    return True
+
+
+def test_five_handshakes_a_second_by_address_and_five_by_pocket(
+    feed: VenueFeed, venue: Venue, clock: Clock
+) -> None:
+    header = feed.count_handshake("127.0.0.1", None, None)
+    assert header == "group=websocket; min=300; sec=4"
+    assert [is_counted(feed, None) for _ in range(5)] == [True] * 4 + [False]
+    assert [is_counted(feed, bearer(venue)) for _ in range(6)] == [True] * 5 + [False]
+    clock.pass_s(1)
+    assert is_counted(feed, None)
+
+
+def test_an_origin_allows_one_handshake_in_ten_seconds(feed: VenueFeed, clock: Clock) -> None:
+    told = [is_counted(feed, None, "https://example.org")]
+    clock.pass_s(9)
+    told.append(is_counted(feed, None, "https://example.org"))
+    clock.pass_s(1)
+    told.append(is_counted(feed, None, "https://example.org"))
+    assert told == [True, False, True]
+
+
+def test_a_sockets_limits_are_the_venues_options(feed: VenueFeed, venue: Venue) -> None:
+    limits = feed.limits()
+    assert (limits.messages_per_s, limits.messages_per_min) == (5, 100)
+    assert (limits.grid_s, limits.idle_s) == (0.1, 60.0)
+    venue.apply_options({"quotas": False, "ws_idle_s": 120.0, "ws_grid_ms": 20})
+    limits = feed.limits()
+    assert limits.messages_per_s == limits.messages_per_min > 10**6
+    assert (limits.grid_s, limits.idle_s) == (0.02, 120.0)
+    assert all(is_counted(feed, None) for _ in range(50))

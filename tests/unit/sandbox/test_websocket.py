@@ -13,8 +13,10 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Origin
 
+from sandbox.feed import Message, SocketLimits
 from sandbox.frames import FrameError, Subscription
-from sandbox.websocket import Message, SocketLimits, SocketProtocol, Window, socket_routes
+from sandbox.quotas import Limited
+from sandbox.websocket import SocketProtocol, Window, socket_routes
 
 BTC = {"type": "ticker", "codes": ["KRW-BTC"]}
 TOKEN = {"Authorization": "Bearer good"}
@@ -24,8 +26,11 @@ TOKEN = {"Authorization": "Bearer good"}
 class FakeFeed:
     """Messages that the test pushes, by type and code."""
 
+    clock: "Clock"
     public: dict[tuple[str, str], list[Message]] = field(default_factory=dict)
     own: list[Message] = field(default_factory=list)
+    handshakes: list[tuple[str, str | None, str | None]] = field(default_factory=list)
+    is_full: bool = False
 
     def push(self, kind: str, code: str, price: int) -> None:
         message = {"type": kind, "code": code, "trade_price": Decimal(price)}
@@ -45,6 +50,15 @@ class FakeFeed:
         messages = [each for each in self.own if each["type"] == stream.type]
         return messages[len(messages) if mark is None else mark :], len(messages)
 
+    def limits(self) -> SocketLimits:
+        return SocketLimits(now_s=self.clock, grid_s=0.001)
+
+    def count_handshake(self, ip: str, authorization: str | None, origin: str | None) -> str:
+        self.handshakes.append((ip, authorization, origin))
+        if self.is_full:
+            raise Limited(429)
+        return "group=websocket; min=300; sec=4"
+
     def account(self, authorization: str | None, ip: str) -> object:
         assert ip == "127.0.0.1"
         if authorization != TOKEN["Authorization"]:
@@ -61,21 +75,20 @@ class Clock:
 
 
 @pytest.fixture
-def feed() -> FakeFeed:
-    return FakeFeed()
-
-
-@pytest.fixture
 def clock() -> Clock:
     return Clock()
 
 
 @pytest.fixture
-async def address(feed: FakeFeed, clock: Clock) -> AsyncIterator[str]:
+def feed(clock: Clock) -> FakeFeed:
+    return FakeFeed(clock)
+
+
+@pytest.fixture
+async def address(feed: FakeFeed) -> AsyncIterator[str]:
     """A real server in this loop, on a free port."""
-    limits = SocketLimits(now_s=clock, grid_s=0.001)
     config = uvicorn.Config(
-        Starlette(routes=socket_routes(feed, limits)),
+        Starlette(routes=socket_routes(feed)),
         port=0,
         ws=SocketProtocol,
         ws_ping_interval=None,
@@ -119,7 +132,7 @@ async def test_a_snapshot_comes_first_and_news_follow(address: str, feed: FakeFe
 async def test_the_handshake_tells_the_rest_of_the_quota(address: str) -> None:
     async with connect(address) as socket:
         assert socket.response is not None
-        assert socket.response.headers["remaining-req"] == "group=websocket; min=300; sec=3"
+        assert socket.response.headers["remaining-req"] == "group=websocket; min=300; sec=4"
 
 
 async def test_only_snapshot_and_only_realtime_are_kept(address: str, feed: FakeFeed) -> None:
@@ -215,27 +228,19 @@ def test_a_window_forgets_what_is_older_than_its_span() -> None:
     ]
 
 
-async def test_the_sixth_handshake_of_a_second_is_refused(address: str, clock: Clock) -> None:
-    for _ in range(5):
-        async with connect(address):
-            pass
-    with pytest.raises(InvalidStatus) as refused:
-        await connect(address)
-    assert refused.value.response.status_code == 429
-    async with connect(f"{address}/private", additional_headers=TOKEN):
-        pass  # counted by pocket, not by address
-    clock.now_s += 1
-    async with connect(address):
-        pass
-
-
-async def test_an_origin_header_costs_ten_seconds(address: str, clock: Clock) -> None:
+async def test_a_handshake_is_counted_and_may_be_refused(address: str, feed: FakeFeed) -> None:
     async with connect(address, origin=Origin("https://example.org")):
         pass
-    clock.now_s += 9
+    feed.is_full = True
     with pytest.raises(InvalidStatus) as refused:
-        await connect(address, origin=Origin("https://example.org"))
-    assert refused.value.response.status_code == 429
+        await connect(f"{address}/private", additional_headers=TOKEN)
+    response = refused.value.response
+    assert response.status_code == 429
+    assert json.loads(response.body)["error"]["name"] == "too_many_requests"
+    assert feed.handshakes == [
+        ("127.0.0.1", None, "https://example.org"),
+        ("127.0.0.1", "Bearer good", None),
+    ]
 
 
 async def test_a_text_ping_starts_a_status_every_ten_seconds(address: str, clock: Clock) -> None:
