@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Select, String, and_, case, func, literal, select, update
+from sqlalchemy import Select, String, and_, case, delete, func, literal, select, update
 from sqlalchemy import cast as as_type
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -240,6 +240,27 @@ async def failed(db: Database, alert_id: int, hook: str, next_at: datetime, erro
             .where(deliveries.c.alert_id == alert_id, deliveries.c.hook == hook)
             .values(next_at=next_at, last_error=error)
         )
+
+
+async def close_silently(db: Database, incident: str, at: datetime) -> dict[str, str]:
+    """Close the open alert of an incident without telling anybody; return each hook's last error.
+
+    What its hooks have not taken yet they will not be told any more.
+    """
+    closing = (
+        update(alerts)
+        .where(alerts.c.incident == incident, alerts.c.resolved_at.is_(None))
+        .values(resolved_at=at)
+        .returning(alerts.c.id)
+    )
+    async with db.begin() as tx:
+        closed = (await tx.execute(closing)).scalar_one_or_none()
+        waiting = (
+            delete(deliveries)
+            .where(deliveries.c.alert_id == closed, deliveries.c.delivered_at.is_(None))
+            .returning(deliveries.c.hook, deliveries.c.last_error)
+        )
+        return {row.hook: row.last_error or "" for row in await tx.execute(waiting)}
 
 
 async def undelivered(db: Database) -> int:

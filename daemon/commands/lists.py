@@ -1,0 +1,222 @@
+"""`upbitd orders|signals|positions|slots|alerts`: what stands in the tables, newest first."""
+
+from typing import Annotated, Literal
+
+import typer
+
+from daemon.commands import alert_test
+from daemon.commands.arguments import BeforeOption, LimitOption, SinceOption, instant
+from daemon.commands.options import ConfigOption, JsonOption, read_config
+from daemon.commands.session import with_database
+from daemon.commands.tables import show
+from jobs.store import listing
+from jobs.store.listing import Page, SlotPage
+
+MarketOption = Annotated[
+    str | None, typer.Option("--market", help="Only this market.", metavar="KRW-BTC")
+]
+
+
+Mode = Literal["paper", "live"]
+OrderState = Literal["intent", "sent", "unknown", "wait", "done", "cancel", "refused"]
+SignalStatus = Literal["new", "executed", "refused", "expired"]
+Outcome = Literal["ok", "failed", "timeout", "deferred", "skipped", "cancelled"]
+Severity = Literal["info", "warning", "critical"]
+ModeOption = Annotated[
+    Mode | None,
+    typer.Option("--mode", help="Whose rows; trading.mode unless said.", show_default=False),
+]
+
+
+def orders(
+    config: ConfigOption = None,
+    *,
+    limit: LimitOption = 20,
+    since: SinceOption = None,
+    before: BeforeOption = None,
+    market: MarketOption = None,
+    state: Annotated[OrderState | None, typer.Option(help="Only in this state.")] = None,
+    mode: ModeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List orders, newest first.
+
+    Example: upbitd orders --state unknown --since 24h --json
+    """
+    settings = read_config(config, keys=False)
+    page = Page(limit=limit, since=instant(since), before=before)
+    rows = with_database(
+        settings,
+        lambda db: listing.list_orders(
+            db,
+            page,
+            mode=mode or settings.trading.mode,
+            market=market,
+            state=state,
+        ),
+    )
+    columns = {
+        "id": "ID",
+        "created_at": "CREATED",
+        "market": "MARKET",
+        "side": "SIDE",
+        "ord_type": "TYPE",
+        "purpose": "PURPOSE",
+        "state": "STATE",
+        "price": "PRICE",
+        "volume": "VOLUME",
+        "executed_volume": "EXECUTED",
+        "executed_funds": "FUNDS",
+        "paid_fee": "FEE",
+        "signal_id": "SIGNAL",
+        "reason": "REASON",
+    }
+    show(rows, columns, as_json=as_json, empty="No orders.")
+
+
+def signals(
+    config: ConfigOption = None,
+    *,
+    limit: LimitOption = 20,
+    since: SinceOption = None,
+    before: BeforeOption = None,
+    market: MarketOption = None,
+    status: Annotated[SignalStatus | None, typer.Option(help="Only with this status.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List signals, newest first.
+
+    Example: upbitd signals --market KRW-BTC --limit 5
+    """
+    page = Page(limit=limit, since=instant(since), before=before)
+    rows = with_database(
+        read_config(config, keys=False),
+        lambda db: listing.list_signals(db, page, market=market, status=status),
+    )
+    columns = {
+        "id": "ID",
+        "created_at": "CREATED",
+        "market": "MARKET",
+        "action": "ACTION",
+        "confidence": "CONFIDENCE",
+        "status": "STATUS",
+        "status_reason": "WHY",
+        "model": "MODEL",
+        "reason": "REASON",
+    }
+    show(rows, columns, as_json=as_json, empty="No signals.")
+
+
+def positions(
+    config: ConfigOption = None,
+    *,
+    mode: ModeOption = None,
+    closed: Annotated[bool, typer.Option("--all", help="Also those that are closed.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """List positions with what they are worth at the last stored price.
+
+    Example: upbitd positions --all
+    """
+    settings = read_config(config, keys=False)
+    whose = mode or settings.trading.mode
+    rows = with_database(settings, lambda db: listing.list_positions(db, mode=whose, closed=closed))
+    columns = {
+        "market": "MARKET",
+        "volume": "VOLUME",
+        "avg_price": "AVERAGE",
+        "last_price": "LAST",
+        "unrealized_krw": "UNREALIZED KRW",
+        "realized_krw": "REALIZED KRW",
+        "opened_at": "OPENED",
+    }
+    show(rows, columns, as_json=as_json, empty="No positions.")
+
+
+def slots(
+    config: ConfigOption = None,
+    *,
+    limit: LimitOption = 20,
+    since: SinceOption = None,
+    before: Annotated[
+        str | None, typer.Option("--before", help="The next page: the last instant of this one.")
+    ] = None,
+    job: Annotated[str | None, typer.Option("--job", help="Only this job.")] = None,
+    outcome: Annotated[Outcome | None, typer.Option(help="Only with this outcome.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List due slots of jobs and what became of them, newest first.
+
+    Example: upbitd slots --job orders --outcome failed --since 1h
+    """
+    page = SlotPage(limit=limit, since=instant(since), before=instant(before))
+    rows = with_database(
+        read_config(config, keys=False),
+        lambda db: listing.list_slots(db, page, job=job, outcome=outcome),
+    )
+    columns = {
+        "job": "JOB",
+        "scheduled_at": "SCHEDULED",
+        "outcome": "OUTCOME",
+        "duration_s": "SECONDS",
+        "attempts": "ATTEMPTS",
+        "rows": "ROWS",
+        "api_calls": "CALLS",
+        "reason": "REASON",
+        "error": "ERROR",
+    }
+    show(rows, columns, as_json=as_json, empty="No slots.")
+
+
+alert_commands = typer.Typer(
+    help="List alerts, newest first, or try the hooks.\n\nExample: upbitd alerts --open",
+    invoke_without_command=True,
+)
+
+
+@alert_commands.callback()
+def alerts(  # noqa: PLR0913 - one parameter an option
+    context: typer.Context,
+    config: ConfigOption = None,
+    *,
+    limit: LimitOption = 20,
+    since: SinceOption = None,
+    before: BeforeOption = None,
+    kind: Annotated[str | None, typer.Option("--kind", help="Only this kind.")] = None,
+    severity: Annotated[Severity | None, typer.Option(help="Only this severity.")] = None,
+    open_only: Annotated[bool, typer.Option("--open", help="Only what is not over.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """List alerts, newest first; `upbitd alerts test` tries the hooks.
+
+    Example: upbitd alerts --severity critical --open
+    """
+    if context.invoked_subcommand is not None:
+        return
+    page = Page(limit=limit, since=instant(since), before=before)
+    rows = with_database(
+        read_config(config, keys=False),
+        lambda db: listing.list_alerts(db, page, kind=kind, severity=severity, open_only=open_only),
+    )
+    columns = {
+        "id": "ID",
+        "created_at": "RAISED",
+        "severity": "SEVERITY",
+        "kind": "KIND",
+        "occurrences": "TIMES",
+        "last_at": "LAST",
+        "resolved_at": "OVER",
+        "delivered_at": "DELIVERED",
+        "title": "TITLE",
+        "message": "MESSAGE",
+        "last_error": "HOOK ERROR",
+    }
+    show(rows, columns, as_json=as_json, empty="No alerts.")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the command line."""
+    for command in (orders, signals, positions, slots):
+        app.command()(command)
+    alert_commands.command("test")(alert_test.try_hooks)
+    app.add_typer(alert_commands, name="alerts")

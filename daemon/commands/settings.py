@@ -1,0 +1,193 @@
+"""`upbitd settings list|get|set`, `upbitd halt`, `upbitd resume`: what may change while it runs."""
+
+import os
+import pwd
+import socket
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+from sqlalchemy import select
+
+from daemon.alerts import Origin, Outbox
+from daemon.commands.options import ConfigOption, JsonOption, fail, read_config
+from daemon.commands.session import with_database
+from daemon.commands.tables import plain, show
+from daemon.config import Config
+from daemon.hooks import make_hook
+from daemon.masking import Masker
+from jobs.spec import Incident
+from jobs.store import settings as store
+from jobs.store.db import Database
+from jobs.store.tables import settings as table
+
+BAD_VALUE = 2
+HALTED = "halted"
+
+commands = typer.Typer(
+    help="Show and change the runtime settings.\n\nExample: upbitd settings set stop_loss_pct 4",
+    no_args_is_help=True,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettingRow:
+    """One setting: its value, its default, what it may be and who changed it last."""
+
+    key: str
+    value: store.Value
+    default: store.Value
+    allowed: str
+    help: str
+    updated_at: datetime | None
+    updated_by: str | None
+
+
+@commands.command("list")
+def list_settings(config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
+    """List every runtime setting.
+
+    Example: upbitd settings list --json
+    """
+    rows = with_database(read_config(config, keys=False), _rows)
+    columns = {
+        "key": "KEY",
+        "value": "VALUE",
+        "default": "DEFAULT",
+        "allowed": "ALLOWED",
+        "help": "WHAT IT DOES",
+        "updated_at": "CHANGED",
+        "updated_by": "BY",
+    }
+    show(rows, columns, as_json=as_json, empty="No settings.")
+
+
+@commands.command("get")
+def get_setting(
+    key: Annotated[str, typer.Argument(help="The setting.")], config: ConfigOption = None
+) -> None:
+    """Print one setting's value.
+
+    Example: upbitd settings get max_open_positions
+    """
+    try:
+        store.parse_value(key, "")
+    except ValueError as error:
+        if key not in store.SPECS:
+            fail(str(error), BAD_VALUE)
+    rows = with_database(read_config(config, keys=False), _rows)
+    value = next(row.value for row in rows if row.key == key)
+    typer.echo(plain(value).replace(",", ""))
+
+
+@commands.command("set")
+def set_setting(
+    key: Annotated[str, typer.Argument(help="The setting.")],
+    value: Annotated[str, typer.Argument(help="Its new value.")],
+    config: ConfigOption = None,
+) -> None:
+    """Change one setting; the running daemon takes it at once.
+
+    Example: upbitd settings set position_size_pct 5
+    """
+    try:
+        parsed = store.parse_value(key, value)
+    except ValueError as error:
+        fail(str(error), BAD_VALUE)
+    changed = with_database(
+        read_config(config, keys=False), lambda db: store.write(db, key, parsed, operator())
+    )
+    typer.echo(f"{key} = {plain(parsed)}" if changed else f"{key} is {plain(parsed)} already")
+
+
+def halt(
+    reason: Annotated[str, typer.Option(help="Why; it goes into the alert.")] = "",
+    config: ConfigOption = None,
+) -> None:
+    """Stop trading: no new order from now on, restarts included, until `upbitd resume`.
+
+    Orders that are open stay open and are followed; `upbitd flatten` ends them.
+
+    Example: upbitd halt --reason "exchange maintenance"
+    """
+    settings = read_config(config, keys=False)
+    changed = with_database(settings, lambda db: _halt(db, settings, reason))
+    typer.echo("halted: no new orders until `upbitd resume`" if changed else "halted already")
+
+
+def resume(config: ConfigOption = None) -> None:
+    """Allow new orders again after `upbitd halt`.
+
+    Example: upbitd resume
+    """
+    settings = read_config(config, keys=False)
+    changed = with_database(settings, lambda db: _resume(db, settings))
+    typer.echo("resumed: new orders are allowed" if changed else "was not halted")
+
+
+async def _rows(db: Database) -> list[SettingRow]:
+    changes = select(table.c.key, table.c.updated_at, table.c.updated_by)
+    async with db.begin() as tx:
+        current = await store.read(tx)
+        changed = {row.key: row for row in await tx.execute(changes)}
+    return [
+        SettingRow(
+            key=key,
+            value=getattr(current, key),
+            default=spec.default,
+            allowed=spec.allowed,
+            help=spec.help,
+            updated_at=changed[key].updated_at if key in changed else None,
+            updated_by=changed[key].updated_by if key in changed else None,
+        )
+        for key, spec in store.SPECS.items()
+    ]
+
+
+async def _halt(db: Database, config: Config, reason: str) -> bool:
+    changed = await store.write(db, HALTED, value=True, by=operator())
+    because = f": {reason}" if reason else ""
+    await _outbox(db, config).notify(
+        Incident(
+            kind="halted",
+            severity="warning",
+            incident=HALTED,
+            title="Trading is halted",
+            message=f"{operator()} halted trading{because}",
+        )
+    )
+    return changed
+
+
+async def _resume(db: Database, config: Config) -> bool:
+    changed = await store.write(db, HALTED, value=False, by=operator())
+    await _outbox(db, config).resolve(HALTED)
+    return changed
+
+
+def _outbox(db: Database, config: Config) -> Outbox:
+    """Stores the alert; the running daemon delivers it."""
+    return Outbox(
+        db,
+        [make_hook(each, os.environ) for each in config.alerts.hooks],
+        Origin(host=socket.gethostname(), instance=config.daemon.instance),
+        dedupe=config.alerts.dedupe,
+        clock=lambda: datetime.now(UTC),
+        mask=Masker(config.sensitive()),
+    )
+
+
+def operator() -> str:
+    """The person at this command line, for the audit."""
+    try:
+        return f"cli:{pwd.getpwuid(os.getuid()).pw_name}"
+    except KeyError:
+        return f"cli:{os.getuid()}"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the command line."""
+    app.add_typer(commands, name="settings")
+    app.command()(halt)
+    app.command()(resume)

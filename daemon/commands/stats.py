@@ -1,0 +1,124 @@
+"""`upbitd stats`: how the jobs ran and what the model cost, from the database or from log lines."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from daemon.commands.arguments import SinceOption, instant
+from daemon.commands.options import ConfigOption, JsonOption, fail, read_config
+from daemon.commands.session import with_database
+from daemon.commands.tables import console, number, to_json
+from daemon.statistics import Numbered, Stats, collect, from_lines, numbered
+from jobs.store.statistics import JobStats, ModelDay
+
+DAY = timedelta(hours=24)
+STDIN = "-"
+
+
+def stats(
+    files: Annotated[
+        list[str] | None,
+        typer.Argument(help="Files of JSON log lines, or - for standard input.", metavar="FILE…|-"),
+    ] = None,
+    config: ConfigOption = None,
+    *,
+    since: SinceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show runs, success, retries and durations of each job, tokens and cost of each day.
+
+    Without files the database is asked, for the last 24 hours unless --since says otherwise.
+
+    Example: journalctl -u upbitd -o cat | upbitd stats -
+    """
+    begin = instant(since)
+    if files:
+        result = _from_files(files, begin)
+    else:
+        begin = begin or datetime.now(UTC) - DAY
+        result = with_database(read_config(config, keys=False), lambda db: collect(db, begin))
+    if as_json:
+        typer.echo(to_json(result.as_dict()))
+    else:
+        _show(result)
+
+
+def _from_files(files: list[str], since: datetime | None) -> Stats:
+    with ExitStack() as stack:
+        progress = None
+        if sys.stderr.isatty():
+            progress = stack.enter_context(Progress(console=Console(stderr=True), transient=True))
+        try:
+            return from_lines((each for name in files for each in _lines(name, progress)), since)
+        except OSError as error:
+            fail(f"{error.filename}: {error.strerror}")
+
+
+def _lines(name: str, progress: Progress | None) -> Iterator[Numbered]:
+    if name == STDIN:
+        yield from numbered("standard input", sys.stdin.buffer)
+        return
+    path = Path(name)
+    with path.open("rb") as file:
+        task = progress.add_task(path.name, total=path.stat().st_size) if progress else None
+        for place, line in numbered(name, file):
+            yield place, line
+            if progress is not None and task is not None:
+                progress.update(task, advance=len(line))
+
+
+def _show(result: Stats) -> None:
+    out = console()
+    out.print(_jobs(result.jobs) if result.jobs else "No slots.")
+    out.print()
+    out.print(_days(result.days) if result.days else "No model calls.")
+    if result.malformed:
+        typer.echo(f"{result.malformed} lines could not be counted, for example:", err=True)
+        for fault in result.faults:
+            typer.echo(f"  {fault.place}: {fault.why}", err=True)
+
+
+def _jobs(rows: list[JobStats]) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("JOB")
+    for heading in ("SLOTS", "RUNS", "OK", "SUCCESS", "SKIPPED", "RETRIES", "RECOVERED"):
+        table.add_column(heading, justify="right")
+    for heading in ("P50", "P95", "P99"):
+        table.add_column(heading, justify="right")
+    for row in rows:
+        success = "-" if row.success_rate is None else f"{row.success_rate:.1%}"
+        recovered = f"{row.recovered}/{row.retried}" if row.retried else "-"
+        counts = (row.slots, row.runs, row.ok, success, row.skipped, row.retries, recovered)
+        durations = (_seconds(each) for each in (row.p50_s, row.p95_s, row.p99_s))
+        table.add_row(row.job, *map(str, counts), *durations)
+    return table
+
+
+def _seconds(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f} s"
+
+
+def _days(rows: list[ModelDay]) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("DAY (KST)")
+    table.add_column("MODEL")
+    for heading in ("CALLS", "OK", "TOKENS IN", "OUT", "THOUGHT", "USD"):
+        table.add_column(heading, justify="right")
+    for row in rows:
+        counts = (row.calls, row.ok, row.tokens_in, row.tokens_out, row.tokens_thought)
+        cost = f"{'at most ' if row.is_estimate else ''}{number(row.cost_usd)}"
+        table.add_row(row.day.isoformat(), row.model, *(f"{each:,}" for each in counts), cost)
+    return table
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the command line."""
+    app.command()(stats)
