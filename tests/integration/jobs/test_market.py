@@ -1,0 +1,366 @@
+"""The market job against the sandbox's HTTP and a real Postgres."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from fixtures.venue import Venue
+
+from jobs.candle_plan import floor
+from jobs.errors import BadData, RateLimited, Refused, Unavailable
+from jobs.gates import Gates
+from jobs.market import MarketJob
+from jobs.selection import Selection
+from jobs.spec import Slot, Tally, current_tally
+from jobs.store import candles, market_data
+from jobs.store.db import Database
+from jobs.upbit.client import UpbitClient, open_client
+from jobs.upbit.limits import LIMITS, Limit, Limiter
+from jobs.upbit.wire import Candle
+
+MINUTE = timedelta(minutes=1)
+BUSY, QUIET = "KRW-BTC", "KRW-RVN"
+UNHURRIED = {group: Limit(10_000) for group in LIMITS}
+SLOT = Slot(job="market", scheduled_at=datetime(2026, 1, 1, tzinfo=UTC), run_id="r")
+
+
+@dataclass(slots=True)
+class Watch:
+    """A clock that the test sets; it runs behind the venue's, so that every minute has passed."""
+
+    now: datetime
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+@pytest.fixture
+def watch(venue: Venue) -> Watch:
+    now = datetime.fromisoformat(venue.http.get("/sandbox").json()["now"])
+    return Watch(floor(now, 1) - 30 * MINUTE + timedelta(seconds=2))
+
+
+@pytest.fixture
+async def client(venue: Venue, watch: Watch) -> AsyncIterator[UpbitClient]:
+    async with open_client(
+        base_url=venue.base_url,
+        keys=None,
+        gates=Gates(watch),
+        limiter=Limiter(limits=UNHURRIED),
+        clock=watch,
+    ) as client:
+        venue.http.delete("/sandbox/requests")
+        yield client
+
+
+@pytest.fixture
+def job(client: UpbitClient, database: Database, watch: Watch) -> MarketJob:
+    return make(client, database, watch)
+
+
+def make(
+    client: UpbitClient,
+    db: Database,
+    watch: Watch,
+    *,
+    names: Sequence[str] = (BUSY, QUIET),
+    top: int | None = None,
+    **changes: Any,
+) -> MarketJob:
+    selection = Selection(listing=client, clock=watch, names=tuple(names), top=top)
+    wanted: dict[str, Any] = {"history": timedelta(hours=5), **changes}
+    return MarketJob(client=client, db=db, clock=watch, selection=selection, **wanted)
+
+
+def asked(venue: Venue) -> Counter[str]:
+    """What was asked for since the last look: tickers once, candles per market."""
+    rows = venue.http.get("/sandbox/requests").json()
+    venue.http.delete("/sandbox/requests")
+    return Counter(
+        row["query"].split("market=")[1].split("&")[0] if "candles" in row["path"] else row["path"]
+        for row in rows
+        if row["path"].startswith("/v1/")
+    )
+
+
+async def truth(
+    client: UpbitClient, market: str, since: datetime, to: datetime, unit: int = 1
+) -> list[Candle]:
+    """The exchange's own candles, oldest first."""
+    found: list[Candle] = []
+    while to > since:
+        page = [each for each in await client.candles(market, unit, to=to) if each.ts >= since]
+        if not page:
+            break
+        found += page
+        to = page[-1].ts
+    return found[::-1]
+
+
+async def stored(db: Database, market: str, watch: Watch, unit: int = 1) -> list[Candle]:
+    """What the table has before the running minute, oldest first."""
+    return (await candles.window(db, [market], unit, 10_000, floor(watch.now, unit)))[market]
+
+
+async def test_the_first_run_stores_what_the_exchange_has(
+    job: MarketJob, client: UpbitClient, database: Database, venue: Venue, watch: Watch
+) -> None:
+    rows = await job.run(SLOT)
+    assert asked(venue) == {"/v1/ticker": 1, BUSY: 2, QUIET: 2}  # 300 minutes in pages of 200
+    end = floor(watch.now, 1)
+    expected = 0
+    for market in (BUSY, QUIET):
+        want = await truth(client, market, end - timedelta(hours=5), end)
+        have = await stored(database, market, watch)
+        assert have[-len(want) :] == want
+        expected += len(have)
+    assert rows == expected + 2
+    snapshots = await market_data.latest(database, [BUSY, QUIET])
+    assert snapshots.keys() == {BUSY, QUIET}
+
+
+async def test_again_within_the_minute_is_one_request_and_no_new_candle(
+    job: MarketJob, venue: Venue
+) -> None:
+    await job.run(SLOT)
+    asked(venue)
+    assert await job.run(SLOT) == 2  # the snapshots
+    assert asked(venue) == {"/v1/ticker": 1}
+
+
+async def test_a_minute_later_each_market_is_asked_for_the_new_one_and_two_before_it(
+    job: MarketJob, venue: Venue, watch: Watch
+) -> None:
+    await job.run(SLOT)
+    venue.http.delete("/sandbox/requests")
+    watch.now += MINUTE
+    await job.run(SLOT)
+    queries = [
+        row["query"]
+        for row in venue.http.get("/sandbox/requests").json()
+        if "candles" in row["path"]
+    ]
+    to = f"{floor(watch.now, 1):%Y-%m-%dT%H%%3A%M%%3A%SZ}"
+    assert sorted(queries) == [f"market={market}&count=3&to={to}" for market in (BUSY, QUIET)]
+
+
+async def test_a_late_correction_is_taken_over(
+    job: MarketJob, database: Database, watch: Watch
+) -> None:
+    await job.run(SLOT)
+    before = await stored(database, BUSY, watch)
+    async with database.connection() as connection:
+        await connection.execute(
+            "UPDATE candles SET close = 1 WHERE market = %s AND ts >= %s",
+            (BUSY, floor(watch.now, 1) - 2 * MINUTE),
+        )
+    watch.now += MINUTE
+    await job.run(SLOT)
+    assert (await stored(database, BUSY, watch))[: len(before)] == before
+
+
+async def test_minutes_without_a_trade_are_not_asked_for_again(
+    job: MarketJob, client: UpbitClient, database: Database, venue: Venue, watch: Watch
+) -> None:
+    await job.run(SLOT)
+    end = floor(watch.now, 1)
+    holes = await candles.gaps(database, QUIET, 1, end - timedelta(hours=5), end)
+    assert holes  # the recording has such minutes, or this test shows nothing
+    asked(venue)
+    watch.now += MINUTE
+    await job.run(SLOT)
+    assert asked(venue) == {"/v1/ticker": 1, BUSY: 1, QUIET: 1}
+
+
+async def test_after_a_restart_only_what_is_missing_is_asked_for(
+    job: MarketJob, client: UpbitClient, database: Database, venue: Venue, watch: Watch
+) -> None:
+    await job.run(SLOT)
+    before = await stored(database, BUSY, watch)
+    async with database.connection() as connection:
+        await connection.execute(
+            "DELETE FROM candles WHERE market = %s AND ts = ANY (%s)",
+            (BUSY, [before[-100].ts, before[-120].ts]),
+        )
+    asked(venue)
+    await make(client, database, watch, names=[BUSY]).run(SLOT)
+    assert asked(venue) == {"/v1/ticker": 1, BUSY: 1}
+    assert await stored(database, BUSY, watch) == before
+
+
+async def test_a_pause_is_made_up_for(
+    job: MarketJob, client: UpbitClient, database: Database, watch: Watch
+) -> None:
+    await job.run(SLOT)
+    watch.now += 25 * MINUTE
+    await job.run(SLOT)
+    end = floor(watch.now, 1)
+    want = await truth(client, BUSY, end - 40 * MINUTE, end)
+    assert (await stored(database, BUSY, watch))[-len(want) :] == want
+
+
+async def test_every_unit_is_kept(client: UpbitClient, database: Database, watch: Watch) -> None:
+    await make(client, database, watch, names=[BUSY], units=(1, 15)).run(SLOT)
+    end = floor(watch.now, 15)
+    want = await truth(client, BUSY, end - timedelta(hours=4), end, 15)
+    assert (await stored(database, BUSY, watch, 15))[-len(want) :] == want
+
+
+async def test_a_long_history_is_spread_over_runs_the_newest_first(
+    client: UpbitClient, database: Database, venue: Venue, watch: Watch
+) -> None:
+    job = make(client, database, watch, pages_per_run=2, history=timedelta(hours=10))
+    await job.run(SLOT)
+    assert asked(venue) == {"/v1/ticker": 1, BUSY: 1, QUIET: 1}
+    for _ in range(2):
+        await job.run(SLOT)
+    assert asked(venue) == {"/v1/ticker": 2, BUSY: 2, QUIET: 2}
+    await job.run(SLOT)
+    assert asked(venue) == {"/v1/ticker": 1}
+
+
+async def test_a_failing_market_loses_only_itself_and_comes_next_time(
+    job: MarketJob, database: Database, venue: Venue, watch: Watch
+) -> None:
+    venue.fault(path="/v1/candles/*", market=BUSY, action="answer", status=500, count=0)
+    tally = Tally()
+    token = current_tally.set(tally)
+    with pytest.raises(Unavailable):
+        await job.run(SLOT)
+    current_tally.reset(token)
+    quiet = await stored(database, QUIET, watch)
+    assert await stored(database, BUSY, watch) == []
+    assert tally.rows == len(quiet) + 2
+    venue.http.delete("/sandbox/faults")
+    asked(venue)
+    await job.run(SLOT)
+    assert asked(venue) == {"/v1/ticker": 1, BUSY: 2}
+    assert await stored(database, BUSY, watch)
+
+
+async def test_without_tickers_the_candles_come_all_the_same(
+    job: MarketJob, database: Database, venue: Venue, watch: Watch
+) -> None:
+    venue.fault(path="/v1/ticker", action="reset")
+    with pytest.raises(Unavailable):
+        await job.run(SLOT)
+    assert await stored(database, BUSY, watch)
+    assert await market_data.latest(database, [BUSY]) == {}
+
+
+async def test_a_market_that_does_not_exist_loses_only_itself(
+    client: UpbitClient, database: Database, venue: Venue, watch: Watch
+) -> None:
+    job = make(client, database, watch, names=[BUSY, "KRW-NOPE"])
+    with pytest.raises(BadData, match="KRW-NOPE"):
+        await job.run(SLOT)
+    assert asked(venue) == {"/v1/ticker": 1, "/v1/ticker/all": 1, BUSY: 2}
+    assert (await market_data.latest(database, [BUSY, "KRW-NOPE"])).keys() == {BUSY}
+    assert await stored(database, BUSY, watch)
+
+
+async def test_a_transient_failure_decides_before_a_permanent_one(
+    client: UpbitClient, database: Database, venue: Venue, watch: Watch
+) -> None:
+    job = make(client, database, watch, names=[BUSY, "KRW-NOPE"])
+    venue.fault(path="/v1/candles/*", action="answer", status=503)
+    with pytest.raises(Unavailable):
+        await job.run(SLOT)
+
+
+async def test_another_refusal_of_the_tickers_is_told(job: MarketJob, venue: Venue) -> None:
+    body = {"error": {"name": 400, "message": "Invalid parameter"}}
+    venue.fault(path="/v1/ticker", action="answer", status=400, body=body)
+    with pytest.raises(Refused):
+        await job.run(SLOT)
+    assert "/v1/ticker/all" not in asked(venue)
+
+
+async def test_an_exchange_that_is_away_is_left_in_peace(
+    client: UpbitClient, database: Database, venue: Venue, watch: Watch
+) -> None:
+    job = make(client, database, watch, history=timedelta(days=7), max_concurrency=3)
+    venue.fault(path="/v1/*", action="answer", status=502, count=0)
+    with pytest.raises(Unavailable):
+        await job.run(SLOT)
+    assert asked(venue).total() <= 1 + 2 * 3 + 3
+
+
+async def test_nothing_is_sent_inside_a_servers_wait_and_nothing_is_lost(
+    job: MarketJob, database: Database, venue: Venue, watch: Watch
+) -> None:
+    venue.fault(
+        path="/v1/candles/*", nth=2, action="answer", status=429, headers={"Retry-After": "3"}
+    )
+    with pytest.raises(RateLimited) as caught:
+        await job.run(SLOT)
+    assert caught.value.retry_after_s == 3
+    asked(venue)
+    watch.now += timedelta(seconds=2.9)
+    with pytest.raises(RateLimited):
+        await job.run(SLOT)
+    assert asked(venue) == {"/v1/ticker": 1}
+    watch.now += timedelta(seconds=0.1)
+    await job.run(SLOT)
+    for market in (BUSY, QUIET):
+        assert len(await stored(database, market, watch)) > 100
+
+
+async def test_all_markets_are_one_ticker_call(
+    client: UpbitClient, database: Database, venue: Venue, watch: Watch
+) -> None:
+    job = make(client, database, watch, names=(), history=timedelta(minutes=5))
+    await job.run(SLOT)
+    counts = asked(venue)
+    assert counts.pop("/v1/ticker/all") == 1
+    assert set(counts.values()) == {1}
+    assert counts.keys() == set(venue.http.get("/sandbox").json()["markets"])
+
+
+async def test_the_top_markets_by_turnover(
+    client: UpbitClient, database: Database, venue: Venue, watch: Watch
+) -> None:
+    job = make(client, database, watch, names=(), top=3, history=timedelta(minutes=5))
+    await job.run(SLOT)
+    counts = asked(venue)
+    assert counts.pop("/v1/ticker/all") == 1
+    assert len(counts) == 3
+    snapshots = await market_data.latest(database, sorted(counts))
+    every = await client.all_tickers()
+    least = min(snapshot.value_24h for snapshot in snapshots.values())
+    assert sum(ticker.value_24h > least * Decimal("1.01") for ticker in every) <= 3
+
+
+async def test_without_a_list_of_markets_there_is_nothing_to_do(
+    client: UpbitClient, database: Database, venue: Venue, watch: Watch
+) -> None:
+    job = make(client, database, watch, names=(), top=3)
+    venue.fault(path="/v1/ticker/all", action="reset", count=0)
+    with pytest.raises(Unavailable):
+        await job.run(SLOT)
+    assert asked(venue).keys() == {"/v1/ticker/all"}
+
+
+async def test_no_more_in_flight_than_allowed(
+    client: UpbitClient, database: Database, watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flying = most = 0
+    fetch = client.candles
+
+    async def counted(*args: Any, **kwargs: Any) -> list[Candle]:
+        nonlocal flying, most
+        flying += 1
+        most = max(most, flying)
+        await asyncio.sleep(0)
+        found = await fetch(*args, **kwargs)
+        flying -= 1
+        return found
+
+    monkeypatch.setattr(client, "candles", counted)
+    await make(client, database, watch, history=timedelta(days=2), max_concurrency=4).run(SLOT)
+    assert most == 4
