@@ -211,10 +211,19 @@ async def count_since(conn: AsyncConnection, mode: Mode, since: datetime) -> int
 
 
 async def last_order_at(conn: AsyncConnection, mode: Mode, market: str) -> datetime | None:
-    """When the newest order of `market` was made that was meant for the venue."""
+    """When the newest order of `market` was made that the venue has seen, or may have."""
+    never_arrived = and_(
+        orders.c.state == State.REFUSED,
+        func.coalesce(orders.c.reason, "").startswith(NEVER_ARRIVED),
+    )
     statement = (
         select(orders.c.created_at)
-        .where(orders.c.market == market, orders.c.mode == mode, _reached_out())
+        .where(
+            orders.c.market == market,
+            orders.c.mode == mode,
+            _reached_out(),
+            not_(never_arrived),
+        )
         .order_by(orders.c.created_at.desc())
         .limit(1)
     )

@@ -25,7 +25,7 @@ from jobs.trading.ledger import EXACT, ZERO
 from jobs.trading.states import State
 from jobs.upbit.wire import Account, Order
 
-LOOK_BACK = timedelta(hours=1)
+LOOK_BACK = timedelta(hours=24)
 """How long an order that was given up is still looked for, should it have arrived after all."""
 
 
@@ -114,7 +114,9 @@ async def _report(desk: Desk, findings: _Findings) -> Report:
     async with desk.db.begin() as conn:
         left = await order_store.unfinished(conn, desk.mode)
         held = await position_store.held(conn, desk.mode)
-    unique = {mismatch.about: mismatch for mismatch in findings.mismatches}
+    unique: dict[str, Mismatch] = {}
+    for mismatch in findings.mismatches:
+        unique.setdefault(mismatch.about, mismatch)
     return Report(
         checked_at=desk.clock(),
         open_ours=findings.open_ours,
@@ -163,14 +165,15 @@ async def _compare_buried(desk: Desk, findings: _Findings) -> None:
     async with desk.db.begin() as conn:
         rows = await order_store.buried(conn, desk.mode, desk.clock() - LOOK_BACK)
     for row in rows:
-        if (seen := await desk.exchange.order(identifier=row.identifier)) is not None:
+        seen = await desk.exchange.order(identifier=row.identifier)
+        if seen is not None and (_is_open(seen) or seen.executed_volume):
             findings.mismatches.append(await _stray(desk, row, seen))
 
 
 async def _stray(desk: Desk, row: OrderRow, seen: Order) -> Mismatch:
     """An order refused here lives at the venue: cancel what is open of it, and tell."""
     done = f"it is {seen.state}, executed {seen.executed_volume:f}"
-    if seen.state in {"wait", "watch"}:
+    if _is_open(seen):
         try:
             await desk.exchange.cancel(uuid=seen.uuid)
             done += ", cancel requested"
@@ -255,6 +258,10 @@ _ABOUT_MARKET = ("balance", "fills")
 
 def _is_ours(seen: Order) -> bool:
     return seen.identifier is not None and seen.identifier.startswith(PREFIX)
+
+
+def _is_open(seen: Order) -> bool:
+    return seen.state in {"wait", "watch"}
 
 
 def _about_order(market: str, identifier: str, why: str) -> Mismatch:
