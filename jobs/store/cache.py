@@ -86,7 +86,7 @@ class SharedTierDown(Exception):
     """The shared tier cannot be asked now."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)  # with slots, Codec[int](...) fails on Python 3.11
 class Codec(Generic[T]):
     """How a value becomes JSON and comes back; `decode` raises ValueError for anything else."""
 
