@@ -14,7 +14,15 @@ from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from zoneinfo import ZoneInfo
 
-from jobs.errors import JobError, RateLimited, Refused, Unauthorized, Unavailable, WaitSource
+from jobs.errors import (
+    JobError,
+    NotSent,
+    RateLimited,
+    Refused,
+    Unauthorized,
+    Unavailable,
+    WaitSource,
+)
 from jobs.gemini.model import Exchange, Reply, Usage
 
 PACIFIC = ZoneInfo("America/Los_Angeles")
@@ -82,7 +90,8 @@ def read_usage(usage: Mapping[str, object]) -> Usage:
 
 def may_be_billed(error: JobError) -> bool:
     """Whether the call behind `error` may cost money although it gave nothing."""
-    return bool(error.context.get("may_be_billed", True))
+    never = isinstance(error, RateLimited | NotSent | Refused)
+    return bool(error.context.get("may_be_billed", not never))
 
 
 def next_quota_day(now: datetime) -> datetime:

@@ -10,8 +10,10 @@ from loguru import logger
 
 from jobs.decisions import Inputs, Verdict
 from jobs.errors import BudgetExhausted, JobError, ModelRejected, Permanent, RateLimited
+from jobs.gates import Gates
 from jobs.gemini import classify, prompt
 from jobs.gemini.answer import SCHEMA, Answer, read_answer
+from jobs.gemini.client import GATE
 from jobs.gemini.cost import Cost, Prices
 from jobs.gemini.model import Model, Reply, Request, Usage
 from jobs.spec import Clock, Incident, Notifier, current_tally
@@ -60,18 +62,21 @@ class GeminiSource:
     db: Database
     prices: Prices
     asking: Asking
+    gates: Gates
     notifier: Notifier
     clock: Clock
 
     async def decide(self, inputs: Inputs) -> Verdict:
         """Decisions of one call; its settlement comes back with them, to be stored together.
 
-        Raises BudgetExhausted before anything is sent, ModelRejected for an unusable answer, and
-        what jobs/gemini/classify.py names; each of them leaves a settled record.
+        Raises RateLimited (closed gate) or BudgetExhausted before anything is sent or recorded,
+        ModelRejected for an unusable answer, and what jobs/gemini/classify.py names; whatever was
+        sent leaves a settled record.
         """
         request = self._request(inputs)
         if not await self._is_new(request):
             return Verdict(decisions=(), model=request.model)
+        self.gates.check(GATE)
         call = await self._reserve(request, inputs)
         reply = await self._ask(call, inputs)
         return await self._judge(call, reply, inputs)
