@@ -5,12 +5,13 @@ from typing import Annotated
 
 import typer
 
-from daemon.commands import migrate, run
+from daemon.commands import health, lists, migrate, run, settings, stats
 
 app = typer.Typer(
     name="upbitd",
     help="A daemon that trades on Upbit: never doubles an order, never hides a fault.",
     no_args_is_help=True,
+    add_completion=False,
     pretty_exceptions_enable=False,  # its tracebacks show local variables, keys among them
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -34,7 +35,7 @@ def options(
     del show_version
 
 
-for family in (run, migrate):
+for family in (run, migrate, health, stats, settings, lists):
     family.register(app)
 
 

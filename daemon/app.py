@@ -101,6 +101,9 @@ def main(config: Config, environ: Mapping[str, str]) -> int:
         return _say_why(str(error), error.code)
     except EmbeddedError as error:
         return _say_why(str(error), NO_DATABASE)
+    except Exception:  # noqa: BLE001 -- the last boundary: what nobody understood ends as a line
+        logger.bind(event="daemon.crashed", exit_code=CRASHED).exception("The daemon crashed")
+        return CRASHED
     finally:
         logs.close()
 
@@ -246,11 +249,11 @@ async def _watch_over(
     examiner = _examiner(host, opened)
     background.start("probes", examiner.run())
     _open_port(host, opened, examiner, stack)
+    notify.ready("running")
     if notify.watchdog_period_s is not None:
         watchdog = Watchdog(beats, ping=notify.watchdog, period_s=notify.watchdog_period_s)
         watchdog.start()
         stack.callback(watchdog.stop)
-    notify.ready("running")
 
 
 def _examiner(host: Host, opened: Opened) -> Examiner:

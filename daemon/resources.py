@@ -129,6 +129,7 @@ def _source(base: Foundation, model: GeminiClient | None) -> Source:
                 temperature=gemini.temperature,
             ),
             notifier=base.notifier,
+            gates=base.gates,
             clock=base.clock,
         )
 

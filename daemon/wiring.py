@@ -162,4 +162,8 @@ def _orders_job(resources: Resources, claim: Claim, epoch: int) -> OrdersJob:
 
 
 def _upkeep_job(resources: Resources) -> UpkeepJob:
-    return UpkeepJob(db=resources.base.database, clock=resources.base.clock)
+    return UpkeepJob(
+        db=resources.base.database,
+        clock=resources.base.clock,
+        settings=resources.settings.current,
+    )
