@@ -275,3 +275,25 @@ def test_the_keys_and_the_wallets_are_listed(client: pyupbit.Upbit, venue: Venue
     assert [key["access_key"] for key in client.get_api_key_list()] == [venue.access_key]
     states = client.get_deposit_withdraw_status()
     assert {row["currency"] for row in states} >= {"BTC", "ETH"}
+
+
+# -- why the daemon does not place orders with it ------------------------------------------------
+
+
+def test_an_order_that_was_created_is_none_when_a_header_is_missing(
+    client: pyupbit.Upbit, venue: Venue
+) -> None:
+    venue.options(remaining_req=False)
+    assert client.buy_market_order("KRW-XRP", 6000) is None
+    assert len(venue.orders()) == 1
+
+
+def test_its_cancel_is_refused_where_bodies_of_deletes_are(
+    client: pyupbit.Upbit, venue: Venue
+) -> None:
+    price = venue.price("KRW-XRP", down_pct=20)
+    placed = client.buy_limit_order("KRW-XRP", price, "10")
+    venue.options(delete_body="refuse")
+    refusal = client.cancel_order(placed["uuid"])
+    assert refusal["error"]["name"] == "QUERY_PARAMETER_NOT_SUPPORTED"
+    assert venue.order(placed["uuid"])["state"] == "wait"

@@ -1,6 +1,5 @@
 """The exchange's own SDK reads the sandbox's sockets: every type, every format, both clients."""
 
-from collections.abc import AsyncIterator, Iterator
 from decimal import Decimal
 from typing import Any
 
@@ -24,28 +23,6 @@ MODELS: dict[str, Any] = {
 }
 SIMPLE = SIMPLE_MODELS | {"candle": SimpleCandle}
 NESTED = {"obu": {"ap", "as", "bp", "bs"}, "ast": {"cu", "b", "l"}}
-
-
-@pytest.fixture
-def client(venue: Venue) -> Iterator[upbit.Upbit]:
-    with upbit.Upbit(
-        access_key=venue.access_key,
-        secret_key=venue.secret_key,
-        base_url=venue.base_url,
-        max_retries=0,
-    ) as made:
-        yield made
-
-
-@pytest.fixture
-async def async_client(venue: Venue) -> AsyncIterator[upbit.AsyncUpbit]:
-    async with upbit.AsyncUpbit(
-        access_key=venue.access_key,
-        secret_key=venue.secret_key,
-        base_url=venue.base_url,
-        max_retries=0,
-    ) as made:
-        yield made
 
 
 @pytest.mark.parametrize("kind", sorted(MODELS))
