@@ -237,3 +237,13 @@ def test_of_two_sightings_that_exclude_each_other_the_newer_counts() -> None:
     one = Phase(lo=0.0, hi=0.2, at=0.0)
     two = Phase(lo=7.5, hi=7.6, at=9.0)
     assert one.met_with(two, 1.0) == two
+
+
+def test_an_unchanged_remainder_is_no_sighting() -> None:
+    window = Window(published=3, own=3)
+    for at in (0.0, 0.5, 0.52):  # the server may not count every request
+        window.answered(window.send(at), at + 0.01, 2)
+    for _ in range(2):
+        assert window.wait_s(1.52) == 0
+        window.answered(window.send(1.52), 1.52, None)
+    assert window.wait_s(1.52) != 0
