@@ -55,7 +55,9 @@ class Market:
     async def orderbooks(self, markets: Sequence[str]) -> list[Orderbook]:
         if self.fault is not None:
             raise self.fault
-        return [self.book(market) for market in markets if market in self.prices]
+        if not self.prices.keys() >= set(markets):
+            raise Refused("Code not found", name="404", status=404)
+        return [self.book(market) for market in markets]
 
     async def tickers(self, markets: Sequence[str]) -> list[Ticker]:
         raise AssertionError(f"nobody asked for tickers of {markets}")
@@ -178,6 +180,16 @@ async def test_a_resting_order_is_filled_when_somebody_looks(
     found = await paper.order(identifier="a")
     assert found is not None
     assert facts(found) == ("done", 10, Decimal("14.5"))
+
+
+async def test_a_market_that_is_gone_stops_nobody(paper: PaperExchange, market: Market) -> None:
+    await paper.place(limit("a", "bid", 2900, "10"))
+    await paper.place(spend("b", 6000, "KRW-BTC"))
+    del market.prices["KRW-XRP"]
+    assert [order.identifier for order in await paper.open_orders()] == ["a"]
+    await paper.place(spend("c", 6000, "KRW-BTC"))
+    await paper.cancel(identifier="a")
+    assert await paper.open_orders() == []
 
 
 async def test_a_cancel_gives_back_everything_that_was_locked(paper: PaperExchange) -> None:
