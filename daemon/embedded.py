@@ -132,6 +132,9 @@ class EmbeddedPostgres:
                     process.wait(timeout_s)
                     break
         if self._lock is not None:
+            if self._sockets != self._root:
+                with contextlib.suppress(OSError):  # gone, or somebody else put something there
+                    self._sockets.rmdir()
             self._lock.close()
             self._lock = None
 

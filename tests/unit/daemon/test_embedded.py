@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from urllib.parse import unquote
 
 import psycopg
 import pytest
@@ -88,6 +89,13 @@ def test_what_is_stored_is_there_after_a_restart(root: Path) -> None:
 def test_any_directory_name_will_do(root: Path, name: str) -> None:
     with EmbeddedPostgres(root.parent / name, settings=QUICK) as server:
         assert query(server, "SELECT 1") == 1
+
+
+def test_a_short_directory_for_the_socket_is_gone_afterwards(root: Path) -> None:
+    with EmbeddedPostgres(root.parent / ("x" * 120), settings=QUICK) as server:
+        sockets = Path(unquote(server.url.split("host=")[1].split("&")[0]))
+        assert list(sockets.iterdir())
+    assert not sockets.exists()
 
 
 def test_a_locale_that_is_not_installed_does_not_matter(
