@@ -38,6 +38,7 @@ class GenaiWire:
             limits=CONNECTIONS,
             timeout=connection.timeout_s,
             event_hooks={"response": [self._see]},
+            mounts=dict.fromkeys(("all://127.0.0.1", "all://localhost")),  # never through a proxy
         )
         # an injected client keeps the SDK from switching to aiohttp where that is installed; the
         # sync one is never used, and given only so that the SDK does not build its own

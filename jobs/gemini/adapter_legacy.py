@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Callable
 from concurrent.futures import Future, wait
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import requests
 from requests import exceptions
@@ -50,8 +51,10 @@ class LegacyWire:
             sdk_clients.get_default_generative_client().transport._session,
             sdk_clients.get_default_model_client().transport._session,
         ]
+        is_local = urlsplit(connection.base_url).hostname in ("127.0.0.1", "localhost")
         for session in self._sessions:
             session.hooks["response"].append(self._see)
+            session.trust_env = not is_local  # never through a proxy
 
     async def generate(self, request: Request) -> Exchange:
         """One generateContent."""

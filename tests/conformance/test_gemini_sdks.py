@@ -267,6 +267,16 @@ async def test_nobody_listening_is_not_sent(sdk: Sdk, unused_url: str) -> None:
     assert caught.value.context["may_be_billed"] is False
 
 
+async def test_a_proxy_is_not_asked_for_an_address_on_this_machine(
+    sdk: Sdk, gemini_server: GeminiServer, unused_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, unused_url)
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    assert (await ask(sdk, gemini_server, "ok")).finish_reason == "STOP"
+
+
 async def test_one_client_serves_many_calls_one_after_another(
     sdk: Sdk, gemini_server: GeminiServer
 ) -> None:
