@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from urllib.parse import quote, quote_plus
 
 MASK = "***"
+DEEPEST_JSON = 3
+"""JSON inside JSON inside a line."""
 SHORTEST_SECRET = 6
 """Shorter texts are not searched for: they would mask half of every line."""
 
@@ -30,7 +32,7 @@ BALANCE_NAME = (
 SECRET_FIELD = re.compile(NAMES_OF_SECRETS, re.IGNORECASE)
 BALANCE_FIELD = re.compile(BALANCE_NAME, re.IGNORECASE)
 
-QUOTE = r"\\*[\"']?"
+QUOTE = r"(?:b(?=\\*[\"']))?\\*[\"']?"
 VALUE = r"(?!null\b|None\b|true\b|false\b|\*\*\*)"
 
 
@@ -60,7 +62,7 @@ RULES = (
     Rule(
         ("pass", "pwd", "secret", "key", "token", "jwt", "authori", "cookie", "creden", "dsn"),
         re.compile(
-            rf"(?<![\w])((?:{NAMES_OF_SECRETS}){QUOTE}\s*(?:[:=]|,\s*b?(?=\\*[\"']))\s*b?{QUOTE})"
+            rf"(?<![\w])((?:{NAMES_OF_SECRETS}){QUOTE}\s*(?:[:=]|,\s*(?=b?\\*[\"']))\s*{QUOTE})"
             rf"{VALUE}(?:(?:Bearer|Basic)\s+)?[^\s\"',;&}}\)\]\\]+",
             re.IGNORECASE,
         ),
@@ -114,8 +116,13 @@ def forms_of(secret: str) -> set[str]:
     """Every form in which `secret` may travel; none for a text too short to search for."""
     if len(secret) < SHORTEST_SECRET:
         return set()
-    escaped = {json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]}
-    escaped |= {repr(secret)[1:-1], json.dumps(repr(secret)[1:-1])[1:-1]}
+    escaped = {repr(secret)[1:-1]}
+    for ascii_only in (True, False):
+        text = secret
+        for _ in range(DEEPEST_JSON):
+            text = json.dumps(text, ensure_ascii=ascii_only)[1:-1]
+            escaped.add(text)
+    escaped.add(json.dumps(repr(secret)[1:-1])[1:-1])
     plain = {secret, quote(secret, safe=""), quote(secret), quote_plus(secret)}
     return plain | escaped | _base64_cores(secret.encode())
 
