@@ -174,7 +174,7 @@ def test_every_scenario_is_tried_here(sdk: Sdk) -> None:
         test_an_answer_is_read_the_same_and_only_a_good_one_decides,
         test_a_failure_is_the_same_error_with_the_same_wait,
     ):
-        (mark,) = [m for m in test.pytestmark if m.args[0][0] == "scenario"]
+        (mark,) = [m for m in vars(test)["pytestmark"] if m.args[0][0] == "scenario"]
         tried |= {case[0] for case in mark.args[1]}
     assert tried == NAMES
 
