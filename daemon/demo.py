@@ -14,9 +14,9 @@ from pathlib import Path
 
 import httpx
 
-from daemon.child import die_with_parent
 from daemon.config import Config, load
 from daemon.demo_check import examine
+from daemon.embedded import end_with_parent
 
 READY_WITHIN_S = 60.0
 STOP_WITHIN_S = 30.0
@@ -98,7 +98,7 @@ async def child(
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE if capture else None,
         start_new_session=True,  # Ctrl-C reaches the demo alone, which stops all in order
-        preexec_fn=die_with_parent(signal.SIGTERM),
+        preexec_fn=end_with_parent(),
     )
     try:
         yield process

@@ -11,10 +11,13 @@ from loguru import logger
 from daemon.metrics import JobMetric
 from daemon.retry import Progress, RetryPolicy, retrying
 from daemon.slots import new_slot
-from jobs.errors import JobError, Transient
+from jobs.errors import BudgetExhausted, JobError, ModelRejected, Transient
 from jobs.spec import Clock, Incident, JobSpec, Notifier, Slot, Tally, current_tally
 
 Outcome = Literal["ok", "failed", "timeout", "deferred", "cancelled"]
+
+ALREADY_TOLD = (ModelRejected, BudgetExhausted)
+"""Errors that jobs/gemini/source.py turns into incidents of their own kind."""
 
 
 class Ledger(Protocol):
@@ -214,8 +217,11 @@ def _after_transient(error: Transient, progress: Progress) -> Ending:
 
 
 def _incident(key: str, metric: JobMetric, ending: Ending) -> Incident | None:
-    """Return what a person should hear of this ending; cancelled and deferred runs are no news."""
-    if ending.outcome not in ("failed", "timeout"):
+    """Return what a person should hear of this ending; cancelled and deferred runs are no news.
+
+    Neither are errors of which whoever raised them has told already.
+    """
+    if ending.outcome not in ("failed", "timeout") or isinstance(ending.error, ALREADY_TOLD):
         return None
     exhausted = ending.outcome == "timeout" or ending.reason == "retries exhausted"
     return Incident(

@@ -11,7 +11,7 @@ import pytest
 from daemon.metrics import JobMetric
 from daemon.retry import RetryPolicy
 from daemon.runner import Runner
-from jobs.errors import Banned, Permanent, RateLimited, Unavailable
+from jobs.errors import Banned, ModelRejected, Permanent, RateLimited, Unavailable
 from jobs.spec import Incident, JobSpec, Slot, count_api_call, current_tally
 
 AT = datetime(2026, 1, 5, tzinfo=UTC)
@@ -144,6 +144,13 @@ def test_what_is_not_transient_fails_at_once(
     (metric,) = record.metrics
     assert (metric.outcome, metric.reason, metric.attempts) == ("failed", reason, 1)
     assert record.incidents[0].kind == "permanent_failure"
+
+
+def test_what_its_source_has_told_of_is_not_told_twice(run_virtual: Any) -> None:
+    record = Record()
+    run_virtual(run_once(record.runner(failing(ModelRejected("prose")))))
+    assert record.metrics[0].outcome == "failed"
+    assert record.incidents == []
 
 
 def test_a_long_ban_defers_the_run_to_its_end(run_virtual: Any) -> None:
