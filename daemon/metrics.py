@@ -135,10 +135,14 @@ class _Pulled(Collector):
     read: Callable[[], Reading]
     kind: Literal["gauge", "counter"]
 
+    def describe(self) -> list[GaugeMetricFamily | CounterMetricFamily]:
+        """The family without series, so that registering it reads nothing."""
+        make = GaugeMetricFamily if self.kind == "gauge" else CounterMetricFamily
+        return [make(self.name, self.text, labels=self.labels)]
+
     def collect(self) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
         """The family; without series while its source cannot be read."""
-        make = GaugeMetricFamily if self.kind == "gauge" else CounterMetricFamily
-        family = make(self.name, self.text, labels=self.labels)
+        (family,) = self.describe()
         try:
             series = list(self.read())
         except Exception as exc:  # noqa: BLE001 - one broken source must not hide all other figures
