@@ -11,10 +11,13 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from daemon.board import JobBoard
-from daemon.lead import DOWN, Work, catch_up
+from daemon.lead import DOWN, Duty, Shift, catch_up
+from daemon.leader import Claim
 from daemon.metrics import JobMetric
 from daemon.scheduler import Schedule
 from daemon.slots import SlotLedger, new_slot, skipped
+from daemon.status import ProcessStatus
+from health.watchdog import Heartbeats
 from jobs.errors import Unavailable
 from jobs.store import runs
 from jobs.store.db import Database
@@ -70,6 +73,10 @@ async def test_the_first_outcome_of_a_slot_stays(database: Database) -> None:
     assert await rows(database) == [(AT, "skipped", "missed")]
 
 
+def _no_shift(epoch: int, on_deferred: object) -> Shift:
+    raise AssertionError("catching up runs nothing")
+
+
 class Away:
     """A database that is away until it is let back."""
 
@@ -119,17 +126,21 @@ async def test_slots_of_the_time_before_are_written_once(database: Database) -> 
     ledger = SlotLedger(database, lines, now)
     ledger.skip("orders", [AT], "seen")
     await ledger.flush()
-    work = Work(
+    duty = Duty(
+        claim=Claim(dsn="", account="paper:test", holder="test"),
+        wait_for_lock=False,
         database=database,
         ledger=ledger,
         board=JobBoard({}),
         schedules={"orders": Schedule.every(10 * S), "market": Schedule.every(60 * S)},
         clock=now,
-        reconcile=lambda: asyncio.sleep(0),
+        heartbeats=Heartbeats(),
+        status=ProcessStatus(mode="paper", version="0"),
         grace_s=1,
+        make_shift=_no_shift,
     )
-    assert await catch_up(work) == now()
-    assert await catch_up(work) == now()
+    assert await catch_up(duty) == now()
+    assert await catch_up(duty) == now()
     written = await rows(database)
     assert [(at - AT) / S for at, _, _ in written] == [0, 10, 20, 30, 40, 50, 60, 70, 80, 90, 100]
     assert {reason for _, _, reason in written[1:]} == {DOWN}

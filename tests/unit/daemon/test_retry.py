@@ -1,6 +1,7 @@
 """Waits are exactly 1, 2, 4 s or what the server asked; only Transient is tried again."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -28,14 +29,14 @@ async def trying(flaky: Flaky, policy: RetryPolicy, progress: Progress, give_up_
     return await retrying(flaky, policy, progress, give_up_at=give_up_at)
 
 
-def test_waits_are_one_two_four(run_virtual) -> None:
+def test_waits_are_one_two_four(run_virtual: Any) -> None:
     flaky, progress = Flaky(*[Unavailable("down")] * 3), Progress()
     assert run_virtual(trying(flaky, RetryPolicy(), progress, FAR)) == "answer"
     assert flaky.called_at == [0, 1, 3, 7]
     assert (progress.attempts, progress.waited_s, progress.deferred_s) == (4, 7.0, None)
 
 
-def test_the_fourth_failure_is_final(run_virtual) -> None:
+def test_the_fourth_failure_is_final(run_virtual: Any) -> None:
     flaky, progress = Flaky(*[Unavailable("down", n=n) for n in range(9)]), Progress()
     with pytest.raises(Unavailable, match="n=3"):
         run_virtual(trying(flaky, RetryPolicy(), progress, FAR))
@@ -45,7 +46,7 @@ def test_the_fourth_failure_is_final(run_virtual) -> None:
 @pytest.mark.parametrize(
     "error", [Permanent("no"), ValueError("bug"), asyncio.CancelledError()], ids=repr
 )
-def test_nothing_but_transient_is_tried_again(run_virtual, error: BaseException) -> None:
+def test_nothing_but_transient_is_tried_again(run_virtual: Any, error: BaseException) -> None:
     flaky, progress = Flaky(error), Progress()  # type: ignore[arg-type]  # cancellation too
     with pytest.raises(type(error)):
         run_virtual(trying(flaky, RetryPolicy(), progress, FAR))
@@ -57,7 +58,7 @@ def test_nothing_but_transient_is_tried_again(run_virtual, error: BaseException)
     [(53.0, [0, 53]), (0.2, [0, 1]), (1.0, [0, 1]), (2.75, [0, 2.75])],
 )
 def test_a_servers_wait_replaces_a_shorter_one(
-    run_virtual, asked_s: float, called_at: list[float]
+    run_virtual: Any, asked_s: float, called_at: list[float]
 ) -> None:
     flaky = Flaky(RateLimited("slow down", retry_after_s=asked_s, wait_source="retry-after"))
     run_virtual(trying(flaky, RetryPolicy(), Progress(), FAR))
@@ -68,7 +69,7 @@ def test_a_servers_wait_replaces_a_shorter_one(
     ("asked_s", "give_up_at", "max_wait_s"), [(301, FAR, 300), (60, 50, 300), (7.5, FAR, 7)]
 )
 def test_too_long_a_wait_defers_at_once(
-    run_virtual, asked_s: float, give_up_at: float, max_wait_s: float
+    run_virtual: Any, asked_s: float, give_up_at: float, max_wait_s: float
 ) -> None:
     flaky, progress = Flaky(Banned("away", retry_after_s=asked_s, wait_source="ban")), Progress()
     with pytest.raises(Banned):
@@ -77,7 +78,7 @@ def test_too_long_a_wait_defers_at_once(
     assert progress.deferred_s == asked_s
 
 
-def test_a_back_off_past_the_deadline_is_not_begun(run_virtual) -> None:
+def test_a_back_off_past_the_deadline_is_not_begun(run_virtual: Any) -> None:
     flaky, progress = Flaky(*[Unavailable("down")] * 9), Progress()
     with pytest.raises(Unavailable):
         run_virtual(trying(flaky, RetryPolicy(), progress, 2.5))
@@ -97,7 +98,7 @@ def test_the_wait_names_who_asked(error: Transient, source: WaitSource) -> None:
     assert RetryPolicy().wait_s(1, error)[1] == source
 
 
-def test_no_delays_means_one_attempt(run_virtual) -> None:
+def test_no_delays_means_one_attempt(run_virtual: Any) -> None:
     flaky = Flaky(Unavailable("down"))
     with pytest.raises(Unavailable):
         run_virtual(trying(flaky, RetryPolicy(delays_s=()), Progress(), FAR))
