@@ -3,9 +3,11 @@
 pytest_plugins = [
     "fixtures.accounts",
     "fixtures.gemini",
+    "fixtures.local_venue",
     "fixtures.loglines",
     "fixtures.postgres",
     "fixtures.redis_server",
+    "fixtures.sandbox",
     "fixtures.trading",
     "fixtures.venue",
     "fixtures.process",  # after what it imports
