@@ -4,7 +4,7 @@ Every write of a state names the state it expects: whoever comes second changes 
 `Overtaken`. Every query that chooses among orders names the mode.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -14,7 +14,10 @@ from sqlalchemy import ColumnElement, Row, and_, func, insert, not_, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from jobs.errors import Transient
-from jobs.store.tables import leadership, order_events, orders, signals
+from jobs.store import order_events
+from jobs.store.order_events import Note
+from jobs.store.tables import leadership, orders, signals
+from jobs.store.tables import order_events as events_table
 from jobs.trading.portfolio import Mode, Purpose, SignalFact, Wish
 from jobs.trading.risk import Approved
 from jobs.trading.states import OPEN, Arrow, State
@@ -59,28 +62,6 @@ class OrderRow:
     updated_at: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
-    """One line of an order's story: an attempt, a look, an answer or a change of state."""
-
-    id: int
-    order_id: int
-    at: datetime
-    kind: str
-    from_state: str | None
-    to_state: str | None
-    detail: Mapping[str, object]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Note:
-    """What to write into an order's story. `detail` holds JSON values, never a secret."""
-
-    kind: str
-    at: datetime
-    detail: Mapping[str, object]
-
-
 def _row(row: Row[Any]) -> OrderRow:
     return OrderRow(**{**row._mapping, "state": State(row.state)})
 
@@ -108,7 +89,9 @@ async def insert_intent(
     )
     row = _row((await conn.execute(statement.returning(orders))).one())
     detail = {"why": wish.reason, "verdict": approved.reason, "smp_type": request.smp_type}
-    await _write(conn, row.id, Note(kind="intent", at=at, detail=detail), to_state=State.INTENT)
+    await order_events.write(
+        conn, row.id, Note(kind="intent", at=at, detail=detail), to_state=State.INTENT
+    )
     return row
 
 
@@ -140,7 +123,7 @@ async def move(
     row = (await conn.execute(statement)).one_or_none()
     if row is None:
         raise Overtaken("the order has moved on", identifier=order.identifier, arrow=arrow.name)
-    await _write(conn, order.id, note, from_state=order.state, to_state=target)
+    await order_events.write(conn, order.id, note, from_state=order.state, to_state=target)
     return _row(row)
 
 
@@ -189,6 +172,21 @@ async def by_identifier(
     return {row.identifier: row for row in found}
 
 
+async def doubted_markets(conn: AsyncConnection, mode: Mode, since: datetime) -> dict[str, bool]:
+    """Markets with an order made since then that was ever unknown, and whether one still is."""
+    statement = (
+        select(orders.c.market, func.bool_or(orders.c.state == State.UNKNOWN).label("still"))
+        .join(events_table, events_table.c.order_id == orders.c.id)
+        .where(
+            orders.c.mode == mode,
+            orders.c.created_at >= since,
+            events_table.c.to_state == State.UNKNOWN,
+        )
+        .group_by(orders.c.market)
+    )
+    return {row.market: row.still for row in await conn.execute(statement)}
+
+
 async def buried(conn: AsyncConnection, mode: Mode, since: datetime) -> list[OrderRow]:
     """Orders given up since then because they were found nowhere."""
     statement = select(orders).where(
@@ -205,24 +203,19 @@ async def count_since(conn: AsyncConnection, mode: Mode, since: datetime) -> int
     statement = (
         select(func.count())
         .select_from(orders)
-        .where(orders.c.mode == mode, orders.c.created_at >= since, _reached_out())
+        .where(orders.c.mode == mode, orders.c.created_at >= since, _not_given_up(NEVER_SENT))
     )
     return (await conn.execute(statement)).scalar_one()
 
 
 async def last_order_at(conn: AsyncConnection, mode: Mode, market: str) -> datetime | None:
     """When the newest order of `market` was made that the venue has seen, or may have."""
-    never_arrived = and_(
-        orders.c.state == State.REFUSED,
-        func.coalesce(orders.c.reason, "").startswith(NEVER_ARRIVED),
-    )
     statement = (
         select(orders.c.created_at)
         .where(
             orders.c.market == market,
             orders.c.mode == mode,
-            _reached_out(),
-            not_(never_arrived),
+            _not_given_up(NEVER_SENT, NEVER_ARRIVED),
         )
         .order_by(orders.c.created_at.desc())
         .limit(1)
@@ -238,7 +231,7 @@ async def exit_refused_at(conn: AsyncConnection, mode: Mode, market: str) -> dat
             orders.c.market == market,
             orders.c.mode == mode,
             orders.c.side == "ask",
-            _reached_out(),
+            _not_given_up(NEVER_SENT, NEVER_ARRIVED),
         )
         .order_by(orders.c.created_at.desc())
         .limit(1)
@@ -259,80 +252,11 @@ async def unseen_cost(conn: AsyncConnection, mode: Mode, since: datetime) -> Dec
     return Decimal((await conn.execute(statement)).scalar_one())
 
 
-def _reached_out() -> ColumnElement[bool]:
-    return not_(
-        and_(
-            orders.c.state == State.REFUSED,
-            func.coalesce(orders.c.reason, "").startswith(NEVER_SENT),
-        )
-    )
-
-
-async def note(conn: AsyncConnection, order_id: int, line: Note, *, fold: bool = False) -> None:
-    """Add a line to an order's story.
-
-    With `fold` a line that repeats the newest one is counted on it (`again`, `last_at`), so that
-    an order that is looked at for days does not fill the table.
-    """
-    if fold and await _folded(conn, order_id, line):
-        return
-    await _write(conn, order_id, line)
-
-
-async def _folded(conn: AsyncConnection, order_id: int, line: Note) -> bool:
-    newest = (
-        select(order_events)
-        .where(order_events.c.order_id == order_id)
-        .order_by(order_events.c.id.desc())
-        .limit(1)
-    )
-    row = (await conn.execute(newest)).one_or_none()
-    if row is None or row.kind != line.kind:
-        return False
-    plain = {k: v for k, v in row.detail.items() if k not in {"again", "last_at"}}
-    if plain != dict(line.detail):
-        return False
-    again = {**plain, "again": row.detail.get("again", 0) + 1, "last_at": line.at.isoformat()}
-    await conn.execute(update(order_events).where(order_events.c.id == row.id).values(detail=again))
-    return True
-
-
-async def _write(
-    conn: AsyncConnection,
-    order_id: int,
-    line: Note,
-    *,
-    from_state: State | None = None,
-    to_state: State | None = None,
-) -> None:
-    await conn.execute(
-        insert(order_events).values(
-            order_id=order_id,
-            at=line.at,
-            kind=line.kind,
-            from_state=from_state,
-            to_state=to_state,
-            detail=dict(line.detail),
-        )
-    )
-
-
-async def events(conn: AsyncConnection, order_id: int) -> list[Event]:
-    """An order's story, oldest line first."""
-    statement = (
-        select(order_events).where(order_events.c.order_id == order_id).order_by(order_events.c.id)
-    )
-    return [Event(**row._mapping) for row in await conn.execute(statement)]
-
-
-async def looks(conn: AsyncConnection, order_id: int) -> list[datetime]:
-    """When the venue said that it knows no such order, oldest first."""
-    statement = (
-        select(order_events.c.at)
-        .where(order_events.c.order_id == order_id, order_events.c.kind == "look.absent")
-        .order_by(order_events.c.id)
-    )
-    return list((await conn.execute(statement)).scalars())
+def _not_given_up(*beginnings: str) -> ColumnElement[bool]:
+    """All orders but those refused for a reason that begins so."""
+    reason = func.coalesce(orders.c.reason, "")
+    given_up = or_(*(reason.startswith(beginning) for beginning in beginnings))
+    return not_(and_(orders.c.state == State.REFUSED, given_up))
 
 
 async def newest_epoch(conn: AsyncConnection, account: str) -> int | None:

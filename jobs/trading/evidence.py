@@ -13,9 +13,11 @@ from loguru import logger
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from jobs.errors import BadData
+from jobs.store import order_events
 from jobs.store import orders as order_store
 from jobs.store import positions as position_store
-from jobs.store.orders import Note, OrderRow
+from jobs.store.order_events import Note
+from jobs.store.orders import OrderRow
 from jobs.store.positions import StoredFill
 from jobs.trading import ledger, states
 from jobs.trading.desk import Desk
@@ -84,7 +86,7 @@ async def _settle(conn: AsyncConnection, before: OrderRow, seen: Order, at: date
     if is_complete and seen.state in {"done", "cancel"}:
         order = await _finish(conn, order, seen, at)
     elif order.state is before.state and not fresh:
-        await order_store.note(conn, order.id, _note("look", seen, at), fold=True)
+        await order_events.note(conn, order.id, _note("look", seen, at), fold=True)
     return Settled(before=before, order=order, fills=fresh, is_complete=is_complete)
 
 
@@ -128,7 +130,7 @@ async def _book(
     )
     await _move_position(conn, order, stored, fees, fresh, at)
     if fresh:
-        await order_store.note(conn, order.id, _note("fills", seen, at))
+        await order_events.note(conn, order.id, _note("fills", seen, at))
     volume = _sum([*(e.fill.volume for e in stored), *(t.volume for t in new)])
     sums = (volume, _sum(funds), _sum(fees))
     if sums != (order.executed_volume, order.executed_funds, order.paid_fee):

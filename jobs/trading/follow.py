@@ -10,12 +10,14 @@ from loguru import logger
 
 from jobs.errors import JobError, Refused
 from jobs.spec import Incident
+from jobs.store import order_events
 from jobs.store import orders as order_store
-from jobs.store.orders import NEVER_ARRIVED, Note, OrderRow
+from jobs.store.order_events import Note
+from jobs.store.orders import NEVER_ARRIVED, OrderRow
 from jobs.trading import states
 from jobs.trading.desk import Desk
 from jobs.trading.evidence import CLOCK_MARGIN, Settled, settle
-from jobs.trading.intents import doubt, unknown_incident, withdraw
+from jobs.trading.intents import doubt, unknown_incident_key, withdraw
 from jobs.trading.states import State
 from jobs.upbit.wire import Order
 
@@ -74,7 +76,7 @@ async def investigate(desk: Desk, order: OrderRow) -> int:
     if (seen := await _ask(desk, order)) is None:
         await _note(desk, order, "look.absent", {"by": "identifier"})
         async with desk.db.begin() as conn:
-            looks = await order_store.looks(conn, order.id)
+            looks = await order_events.looks(conn, order.id)
         if not desk.patience.is_over(looks):
             return 0
         if (seen := await _listed(desk, order)) is None:
@@ -101,7 +103,7 @@ async def cancel(desk: Desk, order: OrderRow) -> int:
     async with desk.db.begin() as conn:
         if kind == "cancel.accepted":
             await order_store.set_cancel_requested(conn, order.id, at)
-        await order_store.note(conn, order.id, Note(kind=kind, at=at, detail=detail), fold=True)
+        await order_events.note(conn, order.id, Note(kind=kind, at=at, detail=detail), fold=True)
     settled = await follow(desk, order)
     return 1 if settled is None else 1 + settled.rows
 
@@ -164,7 +166,7 @@ async def _resolved(desk: Desk, order: OrderRow) -> None:
     async with desk.db.begin() as conn:
         left = await order_store.unfinished(conn, desk.mode)
     if not any(o.market == order.market and o.state is State.UNKNOWN for o in left):
-        await desk.notifier.resolve(unknown_incident(order.market))
+        await desk.notifier.resolve(unknown_incident_key(order.market))
 
 
 def _is_overdue(order: OrderRow, now: datetime, timeout_s: float) -> bool:
@@ -178,7 +180,7 @@ async def _note(
 ) -> None:
     async with desk.db.begin() as conn:
         line = Note(kind=kind, at=desk.clock(), detail=detail)
-        await order_store.note(conn, order.id, line, fold=fold)
+        await order_events.note(conn, order.id, line, fold=fold)
 
 
 def _failure(exc: JobError) -> dict[str, object]:

@@ -25,7 +25,8 @@ from jobs.spec import Incident
 from jobs.store import orders as order_store
 from jobs.store import positions as position_store
 from jobs.store import settings as settings_store
-from jobs.store.orders import NEVER_SENT, Note, OrderRow
+from jobs.store.order_events import Note
+from jobs.store.orders import NEVER_SENT, OrderRow
 from jobs.trading import states
 from jobs.trading.desk import Desk
 from jobs.trading.evidence import contradiction, settle
@@ -118,22 +119,26 @@ async def doubt(desk: Desk, order: OrderRow, exc: Exception | None) -> OrderRow:
         order = await order_store.move(conn, order, states.doubt, note)
     _tell_state(order, "sent")
     await desk.notifier.notify(
-        Incident(
-            kind="order_unknown",
-            severity="warning",
-            incident=unknown_incident(order.market),
-            title=f"An order in {order.market} is unanswered",
-            message=f"{order.identifier} was sent and its fate is unknown ({cause}); "
-            f"no new exposure in {order.market} until the venue has shown what became of it",
-            job="orders",
-        )
+        unknown_incident(order.market, f"{order.identifier} was sent: {cause}")
     )
     return order
 
 
-def unknown_incident(market: str) -> str:
+def unknown_incident_key(market: str) -> str:
     """The key under which unknown orders of `market` are told."""
     return f"order_unknown:{market}"
+
+
+def unknown_incident(market: str, what: str) -> Incident:
+    """What a person hears of an unknown order in `market`."""
+    return Incident(
+        kind="order_unknown",
+        severity="warning",
+        incident=unknown_incident_key(market),
+        title=f"An order in {market} is unanswered",
+        message=f"{what}; no new exposure in {market} until the venue has shown what became of it",
+        job="orders",
+    )
 
 
 async def _mark_sent(desk: Desk, intent: OrderRow) -> OrderRow:

@@ -21,6 +21,7 @@ from jobs.store import positions as position_store
 from jobs.store.orders import OrderRow
 from jobs.trading.desk import PREFIX, Desk
 from jobs.trading.follow import tend
+from jobs.trading.intents import unknown_incident, unknown_incident_key
 from jobs.trading.ledger import EXACT, ZERO
 from jobs.trading.states import State
 from jobs.upbit.wire import Account, Order
@@ -251,6 +252,18 @@ async def _tell(desk: Desk, standing: Standing, report: Report) -> None:
     for incident in sorted((standing.told | may_be_open) - now):
         await desk.notifier.resolve(incident)
     standing.told = now
+    await _tell_doubts(desk)
+
+
+async def _tell_doubts(desk: Desk) -> None:
+    """Say again what an earlier process may have died before saying about unknown orders."""
+    async with desk.db.begin() as conn:
+        markets = await order_store.doubted_markets(conn, desk.mode, desk.clock() - LOOK_BACK)
+    for market, still in markets.items():
+        if still:
+            await desk.notifier.notify(unknown_incident(market, "an order has no answer yet"))
+        else:
+            await desk.notifier.resolve(unknown_incident_key(market))
 
 
 _ABOUT_MARKET = ("balance", "fills")

@@ -9,6 +9,7 @@ from fixtures.trading import BTC, PRICE, Trading, Trouble
 
 from jobs.errors import JobError, Unavailable
 from jobs.store import orders as order_store
+from jobs.store.order_events import Note
 from jobs.store.orders import OrderRow
 from jobs.trading import states
 from jobs.trading.desk import Patience
@@ -133,7 +134,7 @@ async def test_an_order_found_in_the_lists_only_is_adopted(trading: Trading) -> 
 async def test_an_order_of_a_process_that_died_is_unknown_until_seen(trading: Trading) -> None:
     row = await intent(trading)
     async with trading.db.begin() as conn:
-        note = order_store.Note(kind="post", at=trading.clock(), detail={})
+        note = Note(kind="post", at=trading.clock(), detail={})
         await order_store.move(conn, row, states.send, note)
     row = await step(trading)
     assert row.state == "unknown"

@@ -10,6 +10,7 @@ from sqlalchemy import insert, select
 
 from jobs.errors import Banned, JobError, NotSent, RateLimited, Unauthorized
 from jobs.store import orders as order_store
+from jobs.store.order_events import Note
 from jobs.store.orders import OrderRow, Overtaken
 from jobs.store.tables import leadership, orders
 from jobs.trading import states
@@ -289,7 +290,7 @@ async def test_a_state_is_changed_by_the_arrow_and_from_the_state_expected(
     trading: Trading,
 ) -> None:
     row = await intent(trading)
-    note = order_store.Note(kind="x", at=trading.clock(), detail={})
+    note = Note(kind="x", at=trading.clock(), detail={})
     with pytest.raises(states.ForbiddenArrow):
         async with trading.db.begin() as conn:
             await order_store.move(conn, row, states.complete, note)
