@@ -5,11 +5,12 @@ import io
 import ipaddress
 import re
 import socket
+import struct
 import time
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
+from socketserver import BaseServer
 from typing import Any, Final, Protocol, cast
 from urllib.parse import parse_qsl, urlsplit
 
@@ -20,6 +21,8 @@ from health.response import SECURITY_HEADERS, Request, Response, Route, json_res
 REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 ALLOWED: Final = "GET, HEAD"
 MAX_QUERY_FIELDS: Final = 20
+LOOK_UP_S: Final = 0.1
+GRACE_S: Final = 0.5
 
 
 class Port(Protocol):
@@ -37,33 +40,62 @@ class Port(Protocol):
         """How long a request's head may take, in total."""
         ...
 
-    def mark(self, connection: socket.socket, *, waiting: bool) -> None:
-        """Note whether the connection waits for a request or works on one."""
+    def is_crowded(self) -> bool:
+        """Whether every thread has a connection, so that nobody takes the next one."""
+        ...
+
+    def new_request_id(self) -> str:
+        """An id for a request that came without one."""
         ...
 
 
+def serve_connection(connection: socket.socket, client: tuple[str, int], port: Port) -> None:
+    """Answer every request of one connection; the caller closes it afterwards.
+
+    Raises ConnectionError and TimeoutError when the client goes away or is too slow.
+    """
+    Handler(connection, client, cast(BaseServer, port))
+
+
 class _Reader(io.RawIOBase):
-    """Reads a socket up to one total deadline; the stdlib's timeout starts anew with each byte."""
+    """Reads a socket up to one total deadline; the stdlib's timeout starts anew with each byte.
 
-    def __init__(self, connection: socket.socket) -> None:
+    It looks up from its wait now and then: while the port is crowded, who has not asked for
+    anything within the grace has to go. The kernel keeps the time, because Python's own socket
+    timeouts give the interpreter away once more for every read.
+    """
+
+    def __init__(self, connection: socket.socket, port: Port) -> None:
         self._connection = connection
-        self._deadline_s = 0.0
+        self._port = port
+        self._began_s = 0.0
+        _limit(connection, socket.SO_RCVTIMEO, min(LOOK_UP_S, port.read_timeout_s))
 
-    def allow(self, timeout_s: float) -> None:
-        """Start the deadline: `timeout_s` seconds from now."""
-        self._deadline_s = time.monotonic() + timeout_s
+    def begin(self) -> None:
+        """Start the deadline of the next request."""
+        self._began_s = time.monotonic()
 
     def readable(self) -> bool:
         """It is."""
         return True
 
     def readinto(self, buffer: Any, /) -> int:
-        """Read what has come; raises TimeoutError at the deadline."""
-        left_s = self._deadline_s - time.monotonic()
-        if left_s <= 0:
-            raise TimeoutError("the request did not come in time")
-        self._connection.settimeout(left_s)
-        return self._connection.recv_into(buffer)
+        """Read what has come; raises TimeoutError when the deadline or the grace is over."""
+        while True:
+            waited_s = time.monotonic() - self._began_s
+            crowded = waited_s > GRACE_S and self._port.is_crowded()
+            if crowded or waited_s >= self._port.read_timeout_s:
+                raise TimeoutError("the request did not come in time")
+            try:
+                return self._connection.recv_into(buffer)
+            except BlockingIOError:
+                continue
+
+
+def _limit(connection: socket.socket, option: int, timeout_s: float) -> None:
+    """Set a socket's own timeout."""
+    micros = int(timeout_s * 1_000_000)
+    connection.setsockopt(socket.SOL_SOCKET, option, struct.pack("@ll", *divmod(micros, 1_000_000)))
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -77,7 +109,8 @@ class Handler(BaseHTTPRequestHandler):
         """Put the deadline under the reader."""
         super().setup()
         self.rfile.close()
-        self._reader = _Reader(self.connection)
+        _limit(self.connection, socket.SO_SNDTIMEO, self.port.read_timeout_s)
+        self._reader = _Reader(self.connection, self.port)
         self.rfile = io.BufferedReader(self._reader)
         self.request_id = ""
 
@@ -88,10 +121,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def handle_one_request(self) -> None:
         """Wait for one request and answer it."""
-        self.request_id, self.path = uuid.uuid4().hex, ""
+        self.request_id, self.path = self.port.new_request_id(), ""
         self._started_s = time.perf_counter()
-        self._reader.allow(self.port.read_timeout_s)
-        self.port.mark(self.connection, waiting=True)
+        self._reader.begin()
         super().handle_one_request()
 
     def do_GET(self) -> None:
@@ -120,7 +152,6 @@ class Handler(BaseHTTPRequestHandler):
         """Requests are logged when they are answered; the stdlib's own lines say no more."""
 
     def _answer(self) -> None:
-        self.port.mark(self.connection, waiting=False)
         self._started_s = time.perf_counter()
         given = self.headers.get("X-Request-ID", "")
         if REQUEST_ID.fullmatch(given):
@@ -169,9 +200,6 @@ class Handler(BaseHTTPRequestHandler):
             "Content-Length": str(len(response.body)),
             "X-Request-ID": self.request_id,
         }
-        # who is slow to take the answer may be evicted like who is slow to ask
-        self.port.mark(self.connection, waiting=True)
-        self.connection.settimeout(self.port.read_timeout_s)
         self.send_response(response.status)
         for name, value in head.items():
             self.send_header(name, value)

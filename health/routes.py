@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import CancelledError
 from dataclasses import dataclass
+from threading import BoundedSemaphore
 from typing import Any, Final, ParamSpec, TypeVar
 
 from health.report import Report, Status
@@ -47,15 +48,26 @@ def on_loop(
     call: Callable[P, Coroutine[Any, Any, T]],
     *,
     timeout_s: float = 2.0,
+    at_once: int = 4,
     unavailable: tuple[type[Exception], ...] = (),
 ) -> Callable[P, T]:
     """Make `call`, which lives on `loop`, callable from the port's threads.
 
     The result raises NoAnswer when the loop does not answer within `timeout_s`, is closed, or when
-    the call ends with one of the `unavailable` errors.
+    the call ends with one of the `unavailable` errors, and at once when `at_once` others wait
+    already: they must not hold every thread of the port while the loop is stuck.
     """
+    places = BoundedSemaphore(at_once)
 
     def from_thread(*args: P.args, **kwargs: P.kwargs) -> T:
+        if not places.acquire(blocking=False):
+            raise NoAnswer(f"{at_once} others wait for it already")
+        try:
+            return ask(*args, **kwargs)
+        finally:
+            places.release()
+
+    def ask(*args: P.args, **kwargs: P.kwargs) -> T:
         coroutine = call(*args, **kwargs)
         try:
             future = asyncio.run_coroutine_threadsafe(coroutine, loop)

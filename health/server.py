@@ -1,31 +1,31 @@
 """The health port: a small HTTP server in threads of its own.
 
-It answers while the event loop is stuck, holds no more connections than it may, and is hard to
-starve: a request's head has one total deadline, and a newcomer takes the place of the connection
-that has been waiting longest without asking for anything.
+It answers while the event loop is stuck, holds no more connections than it has threads, and is
+hard to starve: a request's head has one total deadline, and while no thread is free, connections
+that have been waiting for half a second without asking for anything have to go.
+
+Every thread waits for connections itself. Handing them over would cost two or three more waits for
+the interpreter, half a millisecond each while the event loop spins.
 """
 
 import errno
+import itertools
 import socket
-import socketserver
 import sys
-import time
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from http.server import ThreadingHTTPServer
-from threading import Lock, Thread
+from threading import Event, Lock, Thread
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Final, Self
 
 from loguru import logger
 
-from health.handler import Handler
+from health.handler import serve_connection
 from health.response import Route
 
-BUSY: Final = (
-    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json; charset=utf-8\r\n"
-    b'Connection: close\r\nContent-Length: 36\r\n\r\n{"error":"every connection is busy"}'
-)
+OUT_OF_RESOURCES: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+PAUSE_S: Final = 0.05
 
 
 class CannotListen(Exception):
@@ -36,14 +36,15 @@ class CannotListen(Exception):
 class Listen:
     """Where and how to listen. Without a `token` only loopback names are answered.
 
-    `switch_interval_s` is how soon a thread of the port gets the interpreter when the loop spins
-    in pure Python; it holds for the whole process while the port is open.
+    `threads` is also the greatest number of open connections. `switch_interval_s` is how soon a
+    thread of the port gets the interpreter when the loop spins in pure Python; it holds for the
+    whole process while the port is open.
     """
 
     host: str = "127.0.0.1"
     port: int = 8787
     token: str | None = field(default=None, repr=False)
-    max_connections: int = 32
+    threads: int = 16
     read_timeout_s: float = 5.0
     backlog: int = 128
     switch_interval_s: float = 0.0005
@@ -55,37 +56,30 @@ class HealthServer:
     def __init__(self, listen: Listen, routes: Mapping[str, Route]) -> None:
         self._listen = listen
         self._routes = dict(routes)
-        self._http: _Http | None = None
-        self._thread: Thread | None = None
+        self._open: _Port | None = None
         self._old_switch_interval_s = sys.getswitchinterval()
 
     def start(self) -> None:
         """Listen and answer in the background. Raises CannotListen."""
-        self._http = _open(self._listen, self._routes)
+        self._open = _Port(self._listen, self._routes, _listening_socket(self._listen))
         self._old_switch_interval_s = sys.getswitchinterval()
         sys.setswitchinterval(self._listen.switch_interval_s)
-        self._thread = Thread(
-            target=self._http.serve_forever, args=(0.1,), name="health", daemon=True
-        )
-        self._thread.start()
+        self._open.start()
 
     def close(self) -> None:
         """Stop listening and end every connection. Closing twice is harmless."""
-        if self._http is None or self._thread is None:
+        if self._open is None:
             return
-        self._http.shutdown()
-        self._thread.join()
-        self._http.connections.end_all()
-        self._http.server_close()
-        self._http = self._thread = None
+        self._open.close()
+        self._open = None
         sys.setswitchinterval(self._old_switch_interval_s)
 
     @property
     def port(self) -> int:
         """The port it listens on, also when 0 was asked for."""
-        if self._http is None:
+        if self._open is None:
             raise RuntimeError("the health port is not open")
-        return int(self._http.server_address[1])
+        return self._open.number
 
     @property
     def url(self) -> str:
@@ -106,66 +100,28 @@ class HealthServer:
         self.close()
 
 
-def _open(listen: Listen, routes: Mapping[str, Route]) -> "_Http":
-    family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
+def _listening_socket(listen: Listen) -> socket.socket:
     where = f"{listen.host}:{listen.port}"
+    sock = socket.socket(socket.AF_INET6 if ":" in listen.host else socket.AF_INET)
     try:
-        return _Http(listen, routes, family)
-    except OSError as exc:
-        if exc.errno == errno.EADDRINUSE:
-            hint = "another process listens there; choose another health.port"
-            raise CannotListen(f"health.port: {where} is in use: {hint}") from exc
-        if exc.errno == errno.EACCES:
-            raise CannotListen(
-                f"health.port: {where} needs a privilege; use 1024 to 65535"
-            ) from exc
-        raise CannotListen(f"health.host: cannot listen on {where}: {exc.strerror or exc}") from exc
-    except OverflowError as exc:
-        raise CannotListen(f"health.port: {listen.port} is not 0 to 65535") from exc
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((listen.host, listen.port))
+        sock.listen(listen.backlog)
+    except (OSError, OverflowError) as exc:
+        sock.close()
+        raise _cannot(exc, where) from exc
+    return sock
 
 
-class _Connections:
-    """The open connections; None marks one that works on a request, else since when it waits."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._lock = Lock()
-        self._waiting_since: dict[socket.socket, float | None] = {}
-
-    def admit(self, connection: socket.socket) -> bool:
-        """Take `connection` in, in place of the one that waits longest if there is no room."""
-        with self._lock:
-            if len(self._waiting_since) >= self._limit and not self._evict():
-                return False
-            self._waiting_since[connection] = time.monotonic()
-            return True
-
-    def mark(self, connection: socket.socket, *, waiting: bool) -> None:
-        """Note whether `connection` waits for a request or works on one."""
-        with self._lock:
-            if connection in self._waiting_since:
-                self._waiting_since[connection] = time.monotonic() if waiting else None
-
-    def leave(self, connection: socket.socket) -> None:
-        """Forget `connection`; it has ended."""
-        with self._lock:
-            self._waiting_since.pop(connection, None)
-
-    def end_all(self) -> None:
-        """End every connection, whatever it does."""
-        with self._lock:
-            for connection in self._waiting_since:
-                _hang_up(connection)
-            self._waiting_since.clear()
-
-    def _evict(self) -> bool:
-        idle = [(since, conn) for conn, since in self._waiting_since.items() if since is not None]
-        if not idle:
-            return False
-        _, oldest = min(idle, key=lambda each: each[0])
-        del self._waiting_since[oldest]
-        _hang_up(oldest)  # its thread reads an end of file and goes
-        return True
+def _cannot(exc: OSError | OverflowError, where: str) -> CannotListen:
+    if isinstance(exc, OverflowError):
+        return CannotListen(f"health.port: {where} is not a port from 0 to 65535")
+    if exc.errno == errno.EADDRINUSE:
+        hint = "another process listens there; choose another health.port"
+        return CannotListen(f"health.port: {where} is in use: {hint}")
+    if exc.errno == errno.EACCES:
+        return CannotListen(f"health.port: {where} needs a privilege; use 1024 to 65535")
+    return CannotListen(f"health.host: cannot listen on {where}: {exc.strerror or exc}")
 
 
 def _hang_up(connection: socket.socket) -> None:
@@ -175,61 +131,75 @@ def _hang_up(connection: socket.socket) -> None:
         return  # the other side was faster
 
 
-class _Http(ThreadingHTTPServer):
-    """The listening socket, with a bound on its connections."""
-
-    daemon_threads = True
+class _Port:
+    """The listening socket and its threads; what handlers need to know of both."""
 
     def __init__(
-        self, listen: Listen, routes: Mapping[str, Route], family: socket.AddressFamily
+        self, listen: Listen, routes: Mapping[str, Route], listening: socket.socket
     ) -> None:
-        self.address_family = family
-        self.request_queue_size = listen.backlog
-        self.listen = listen
         self.routes = routes
         self.token = listen.token
         self.read_timeout_s = listen.read_timeout_s
-        self.connections = _Connections(listen.max_connections)
-        super().__init__((listen.host, listen.port), Handler)
+        self.number = int(listening.getsockname()[1])
+        self._listening = listening
+        self._lock = Lock()
+        self._connections: set[socket.socket] = set()
+        self._closed = Event()
+        # numbered, because asking the kernel for random bytes gives the interpreter away
+        self._prefix, self._numbers = uuid.uuid4().hex[:16], itertools.count(1)
+        self._threads = [
+            Thread(target=self._work, name=f"health-{n}", daemon=True)
+            for n in range(listen.threads)
+        ]
 
-    def server_bind(self) -> None:
-        """Bind without the reverse name look-up of the stdlib, which may take seconds."""
-        socketserver.TCPServer.server_bind(self)
-        self.server_name, self.server_port = self.listen.host, int(self.server_address[1])
+    def start(self) -> None:
+        """Start answering."""
+        for thread in self._threads:
+            thread.start()
 
-    def mark(self, connection: socket.socket, *, waiting: bool) -> None:
-        """Note whether `connection` waits for a request or works on one."""
-        self.connections.mark(connection, waiting=waiting)
+    def close(self) -> None:
+        """Stop listening, end every connection, and wait for the threads."""
+        self._closed.set()
+        _hang_up(self._listening)  # wakes every thread that waits for a connection
+        self._listening.close()
+        with self._lock:
+            for connection in self._connections:
+                _hang_up(connection)
+        for thread in self._threads:
+            thread.join(self.read_timeout_s)
 
-    def process_request(self, request: Any, client_address: Any) -> None:
-        """Hand an accepted connection to a thread of its own, or turn it away at the bound."""
-        if self.connections.admit(request):
-            super().process_request(request, client_address)
-        else:
-            self._turn_away(request)
+    def is_crowded(self) -> bool:
+        """Whether every thread has a connection."""
+        return len(self._connections) >= len(self._threads)
 
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """Serve one connection to its end."""
+    def new_request_id(self) -> str:
+        """A request id of 32 hexadecimal digits that no other request has."""
+        return f"{self._prefix}{next(self._numbers):016x}"
+
+    def _work(self) -> None:
+        while not self._closed.is_set():
+            try:
+                connection, client = self._listening.accept()
+            except OSError as exc:
+                if exc.errno in OUT_OF_RESOURCES:
+                    self._closed.wait(PAUSE_S)
+                continue
+            self._serve(connection, client)
+
+    def _serve(self, connection: socket.socket, client: tuple[str, int]) -> None:
+        with self._lock:
+            self._connections.add(connection)
         try:
-            super().process_request_thread(request, client_address)
+            if self._closed.is_set():
+                return
+            serve_connection(connection, client, self)
+        except (ConnectionError, TimeoutError, BlockingIOError):
+            logger.bind(event="health.connection").debug("a client of the health port went away")
+        except Exception as exc:  # noqa: BLE001 - the boundary: a thread has to outlive a connection
+            log = logger.bind(event="health.connection_failed")
+            log.opt(exception=exc).error("a connection of the health port failed")
         finally:
-            self.connections.leave(request)
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Log what ended a connection; a client that went away is no error."""
-        del request
-        error = sys.exception()
-        log = logger.bind(event="health.connection", client=str(client_address[0]))
-        if isinstance(error, (ConnectionError, TimeoutError)):
-            log.debug("a client of the health port went away")
-        else:
-            log.opt(exception=error).error("a connection of the health port failed")
-
-    def _turn_away(self, request: socket.socket) -> None:
-        try:
-            request.setblocking(False)
-            request.send(BUSY)
-        except OSError:
-            pass  # it is turned away in any case
-        finally:
-            self.shutdown_request(request)
+            with self._lock:
+                self._connections.discard(connection)
+            _hang_up(connection)
+            connection.close()

@@ -284,12 +284,19 @@ def silent(server: HealthServer, stack: ExitStack) -> socket.socket:
 
 
 def test_many_silent_clients_do_not_keep_an_honest_one_out() -> None:
-    with opened(max_connections=4, read_timeout_s=60) as server, ExitStack() as stack:
-        first = silent(server, stack)
-        for _ in range(30):
-            silent(server, stack)
+    with opened(threads=4, read_timeout_s=60) as server, ExitStack() as stack:
+        hogs = [silent(server, stack) for _ in range(10)]
         assert ask(server).status == 200
-        assert first.recv(1) == b""  # the longest waiting one had to go
+        assert hogs[0].recv(1) == b""  # it had to go
+
+
+def test_an_idle_connection_is_kept_while_there_is_room() -> None:
+    with opened(threads=2, read_timeout_s=60) as server, ExitStack() as stack:
+        idle = silent(server, stack)
+        idle.settimeout(0.7)
+        assert ask(server).status == 200
+        with pytest.raises(TimeoutError):
+            idle.recv(1)
 
 
 def test_a_connection_that_works_is_never_the_one_to_go() -> None:
@@ -300,19 +307,37 @@ def test_a_connection_that_works_is_never_the_one_to_go() -> None:
         release.wait(10)
         return json_response({"slow": True})
 
-    listen = Listen(port=0, max_connections=1)
-    with HealthServer(listen, {"/slow": slow}) as server, ExitStack() as stack:
+    routes_here = {**ROUTES, "/slow": slow}
+    with HealthServer(Listen(port=0, threads=2), routes_here) as server, ExitStack() as stack:
         working = silent(server, stack)
         working.sendall(b"GET /slow HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         assert inside.wait(10)
-        turned_away = raw(server, b"")
+        silent(server, stack)
+        working.settimeout(0.7)
+        with pytest.raises(TimeoutError):
+            working.recv(1)
+        working.settimeout(10)
         release.set()
-        answered = working.makefile("rb").read()
-    head, _, body = turned_away.partition(b"\r\n\r\n")
-    assert head.startswith(b"HTTP/1.1 503 ")
-    assert json.loads(body) == {"error": "every connection is busy"}
-    assert len(body) == 36
-    assert b'{"slow":true}' in answered
+        assert b'{"slow":true}' in working.makefile("rb").read()
+        assert ask(server).status == 200
+
+
+def test_with_every_thread_at_work_the_next_one_waits_its_turn() -> None:
+    inside, release = threading.Event(), threading.Event()
+
+    def slow(request: Request) -> Response:
+        inside.set()
+        release.wait(10)
+        return json_response({})
+
+    routes_here = {**ROUTES, "/slow": slow}
+    with HealthServer(Listen(port=0, threads=1), routes_here) as server, ExitStack() as stack:
+        silent(server, stack).sendall(b"GET /slow HTTP/1.0\r\n\r\n")
+        assert inside.wait(10)
+        waiting = silent(server, stack)
+        waiting.sendall(b"GET /hello HTTP/1.0\r\n\r\n")
+        release.set()
+        assert b"200 OK" in waiting.makefile("rb").read()
 
 
 def test_a_dripping_client_is_cut_off_at_the_total_deadline() -> None:
@@ -334,17 +359,53 @@ def test_a_dripping_client_is_cut_off_at_the_total_deadline() -> None:
 
 
 def test_a_client_that_goes_away_leaves_nothing_behind(port: HealthServer) -> None:
-    before = threading.active_count()
     with ExitStack() as stack:
         for _ in range(5):
             sock = silent(port, stack)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
             sock.sendall(b"GET /hello HTTP/1.1\r\n")
-    assert ask(port).status == 200
-    for thread in threading.enumerate():
-        if "process_request_thread" in thread.name:
-            thread.join(10)
-    assert threading.active_count() <= before
+    assert [ask(port).status for _ in range(40)] == [200] * 40
+
+
+def test_a_client_that_does_not_take_its_answer_is_left() -> None:
+    def big(request: Request) -> Response:
+        return Response(body=b"x" * 50_000_000)
+
+    lines: list[str] = []
+    sink = logger.add(lines.append, format="{level} {message}", level="DEBUG")
+    listen = Listen(port=0, threads=1, read_timeout_s=0.1)
+    with HealthServer(listen, {**ROUTES, "/big": big}) as server, ExitStack() as stack:
+        silent(server, stack).sendall(b"GET /big HTTP/1.0\r\n\r\n")
+        assert ask(server).status == 200
+    logger.remove(sink)
+    assert "DEBUG a client of the health port went away" in "".join(lines)
+
+
+def test_a_thread_outlives_a_connection_that_fails_inside(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(connection: object, client: object, port: object) -> None:
+        raise ZeroDivisionError
+
+    with opened(threads=1) as server:
+        with monkeypatch.context() as patched:
+            patched.setattr("health.server.serve_connection", fail)
+            assert raw(server, b"") == b""
+        assert ask(server).status == 200
+
+
+def test_a_machine_without_descriptors_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    refusals = iter([OSError(24, "Too many open files"), OSError(103, "aborted")])
+    accept = socket.socket.accept
+
+    def refuse_first(self: socket.socket) -> tuple[socket.socket, Any]:
+        if (refusal := next(refusals, None)) is not None:
+            raise refusal
+        return accept(self)
+
+    monkeypatch.setattr("socket.socket.accept", refuse_first)
+    with opened(threads=1) as server:
+        assert ask(server).status == 200
 
 
 async def test_it_answers_while_the_loop_is_stuck() -> None:
@@ -375,15 +436,15 @@ def test_an_address_that_is_not_ours_names_the_key() -> None:
 
 
 def test_a_port_that_does_not_exist_names_the_key() -> None:
-    with pytest.raises(CannotListen, match=r"^health\.port: 70000 is not"):
+    with pytest.raises(CannotListen, match=r"^health\.port: 127\.0\.0\.1:70000 is not"):
         HealthServer(Listen(port=70000), ROUTES).start()
 
 
 def test_a_privileged_port_names_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(self: object) -> None:
+    def refuse(self: object, address: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("socketserver.TCPServer.server_bind", refuse)
+    monkeypatch.setattr("socket.socket.bind", refuse)
     with pytest.raises(CannotListen, match=r"^health\.port: 127\.0\.0\.1:80 needs a privilege"):
         HealthServer(Listen(port=80), ROUTES).start()
 

@@ -200,3 +200,21 @@ async def test_on_loop_tells_that_the_call_was_cancelled() -> None:
 
     with pytest.raises(routes.NoAnswer, match="stopping"):
         await from_a_thread(routes.on_loop(asyncio.get_running_loop(), cancelled))
+
+
+async def test_on_loop_keeps_no_more_than_so_many_waiting() -> None:
+    inside, go = asyncio.Event(), asyncio.Event()
+
+    async def waits() -> int:
+        inside.set()
+        await go.wait()
+        return 1
+
+    call = routes.on_loop(asyncio.get_running_loop(), waits, at_once=1, timeout_s=60)
+    first = asyncio.create_task(asyncio.to_thread(call))
+    await inside.wait()
+    with pytest.raises(routes.NoAnswer, match=r"^1 others wait for it already$"):
+        await from_a_thread(call)
+    go.set()
+    assert await first == 1
+    assert await from_a_thread(call) == 1
