@@ -1,0 +1,66 @@
+"""`upbitd doctor`: what is wrong with configuration, machine and services, and how to mend it."""
+
+import asyncio
+import os
+import sys
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from daemon.commands.options import ConfigOption, JsonOption
+from daemon.commands.tables import console, show
+from daemon.config import ConfigError, load
+from daemon.config_sections import LogConfig
+from daemon.doctor import diagnose
+from daemon.findings import Finding, fault
+from daemon.logs import configure
+
+MARKS = {
+    "ok": ("✓", "green"),
+    "note": ("·", "dim"),
+    "warning": ("!", "yellow"),
+    "fault": ("✗", "bold red"),
+}
+
+
+def doctor(config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
+    """Check everything that the daemon needs and name each fault with its mend. Exit 1 on a fault.
+
+    Nothing is changed anywhere; the order that it tries goes to Upbit's test endpoint.
+
+    Example: upbitd doctor --config /etc/upbitd/config.toml
+    """
+    try:
+        settings = load(config, os.environ, keys=False)
+    except ConfigError as error:
+        found = [fault("configuration", str(error), "correct it and run `upbitd doctor` again")]
+    else:
+        quiet = LogConfig(level="CRITICAL", format="text")
+        logs = configure(quiet, settings.sensitive(), stream=sys.stderr)
+        try:
+            found = asyncio.run(diagnose(settings, logs.mask))
+        finally:
+            logs.close()
+    if as_json:
+        show(found, {}, as_json=True, empty="")
+    else:
+        console().print(_table(found))
+    raise typer.Exit(int(any(each.level == "fault" for each in found)))
+
+
+def _table(found: list[Finding]) -> Table:
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for _ in range(3):
+        table.add_column(overflow="fold")
+    for each in found:
+        mark, style = MARKS[each.level]
+        table.add_row(Text(mark, style=style), Text(each.subject), Text(each.said))
+        if each.mend:
+            table.add_row("", "", Text(f"→ {each.mend}", style="bold"))
+    return table
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the command line."""
+    app.command()(doctor)

@@ -1,0 +1,207 @@
+"""What the doctor looks at on this machine, and the list of everything it looks at."""
+
+import asyncio
+import os
+import shutil
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+from redis.asyncio import Redis
+from sqlalchemy import text
+from sqlalchemy.exc import ProgrammingError
+
+from daemon import doctor_services, schema
+from daemon.commands.session import EMBEDDED, open_for_command
+from daemon.config import Config
+from daemon.findings import Check, Finding, examine_all, fault, note, ok, warning
+from jobs.store.db import Database
+
+GIB = 2**30
+LEAST_BYTES, FEW_BYTES = GIB // 2, 2 * GIB
+SPARE_CONNECTIONS = 10
+"""For commands, migrations and whoever looks by psql."""
+OLDEST_SERVER = 140_000
+REDIS_S = 5.0
+SYSTEMD_S = 5.0
+SYSTEMD_FOLDER = Path("/run/systemd/system")
+
+DATABASE = "database"
+MIGRATIONS = "migrations"
+UNIT = "upbitd.service"
+
+
+async def diagnose(config: Config, mask: Callable[[str], str]) -> list[Finding]:
+    """Everything the doctor finds with a configuration that could be read."""
+    return _configuration(config) + await examine_all(_checks(config), mask)
+
+
+def _checks(config: Config) -> list[Check]:
+    return [
+        Check(
+            subject=DATABASE,
+            run=partial(database, config),
+            mend="check database.url, and that the server runs and lets this machine in",
+        ),
+        Check(
+            subject="Redis",
+            run=partial(redis, config.redis.url),
+            mend='check redis.url, or set it to "" to go on without',
+        ),
+        Check(
+            subject=doctor_services.UPBIT,
+            run=partial(doctor_services.upbit, config, _now),
+            mend="check this machine's network, and upbit.base_url",
+        ),
+        Check(
+            subject=doctor_services.GEMINI,
+            run=partial(doctor_services.gemini, config, _now),
+            mend="check this machine's network, and gemini.base_url",
+        ),
+        Check(
+            subject="disk",
+            run=partial(_in_list, partial(disk, config.daemon.state_dir)),
+            mend="check daemon.state_dir",
+        ),
+        Check(
+            subject="alerts",
+            run=partial(_hooks, config),
+            mend="check alerts.hooks",
+        ),
+        Check(
+            subject="systemd",
+            run=systemd,
+            mend="look at `systemctl status upbitd`",
+        ),
+    ]
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+async def _in_list(look: Callable[[], Finding]) -> list[Finding]:
+    return [await asyncio.to_thread(look)]
+
+
+def _configuration(config: Config) -> list[Finding]:
+    if (missing := config.missing_keys()) is not None:
+        said, _, mend = missing.partition("; ")
+        return [fault("configuration", said, mend)]
+    return [ok("configuration", f"{config.trading.mode} trading, {config.signals.source} signals")]
+
+
+async def database(config: Config) -> list[Finding]:
+    """Whether the database can be used, has room for the pool, and is at head."""
+    embedded = config.database.url == EMBEDDED
+    folder = config.daemon.state_dir / "postgres" / "data" / "PG_VERSION"
+    if embedded and not await asyncio.to_thread(folder.exists):
+        return [note(DATABASE, "not made yet; the first `upbitd run` makes it")]
+    async with open_for_command(config) as db:
+        began = time.monotonic()
+        found = await _server(db, config.database.pool_max)
+        took_ms = (time.monotonic() - began) * 1000
+        found.insert(0, ok(DATABASE, f"answers, {took_ms:.1f} ms for three questions"))
+        found.append(await _migrations(db, embedded=embedded))
+    return found
+
+
+async def _server(db: Database, pool_max: int) -> list[Finding]:
+    async with db.begin() as tx:
+        version = int((await tx.execute(text("SHOW server_version_num"))).scalar_one())
+        most = int((await tx.execute(text("SHOW max_connections"))).scalar_one())
+        read_only = (await tx.execute(text("SHOW transaction_read_only"))).scalar_one() == "on"
+    found = []
+    if version < OLDEST_SERVER:
+        found.append(fault(DATABASE, f"Postgres {version // 10_000} is too old", "use 14 or newer"))
+    if read_only:
+        found.append(
+            fault(DATABASE, "takes no writes: it is a replica", "point database.url at the primary")
+        )
+    if most < pool_max + SPARE_CONNECTIONS:
+        said = f"max_connections is {most}, the pool may open {pool_max}"
+        found.append(warning(DATABASE, said, "raise max_connections or lower database.pool_max"))
+    return found
+
+
+async def _migrations(db: Database, *, embedded: bool) -> Finding:
+    head = await asyncio.to_thread(schema.head)
+    try:
+        async with db.begin() as tx:
+            current = (await tx.execute(text("SELECT version_num FROM alembic_version"))).scalar()
+    except ProgrammingError:
+        current = None
+    if current == head:
+        return ok(MIGRATIONS, f"at head ({head})")
+    if embedded:
+        return note(MIGRATIONS, f"at {current or 'none'}; the daemon goes to {head} when it starts")
+    return fault(MIGRATIONS, f"at {current or 'none'}, not at {head}", "run `upbitd migrate up`")
+
+
+async def redis(url: str) -> list[Finding]:
+    """Whether Redis answers, where one is configured."""
+    if not url:
+        return [note("Redis", "not used")]
+    began = time.monotonic()
+    client: Redis = Redis.from_url(url, socket_timeout=REDIS_S, socket_connect_timeout=REDIS_S)
+    async with client:
+        await client.ping()
+    return [ok("Redis", f"answers in {(time.monotonic() - began) * 1000:.1f} ms")]
+
+
+def disk(state_dir: Path) -> Finding:
+    """Whether the state directory can be written and has room."""
+    place = next(each for each in (state_dir, *state_dir.parents) if each.exists())
+    if not os.access(place, os.W_OK | os.X_OK):
+        mend = f"`chown` it to the daemon's account, or set daemon.state_dir; now {state_dir}"
+        return fault("disk", f"{place} cannot be written by this account", mend)
+    free = shutil.disk_usage(place).free
+    said = f"{free / GIB:.1f} GiB free at {place}"
+    mend = "make room, or set daemon.state_dir to another disk"
+    if free < LEAST_BYTES:
+        return fault("disk", said, mend)
+    return warning("disk", said, mend) if free < FEW_BYTES else ok("disk", said)
+
+
+async def _hooks(config: Config) -> list[Finding]:
+    if not config.alerts.hooks:
+        return [note("alerts", "no hooks: alerts stand in the log and in `upbitd alerts` only")]
+    broken = [
+        fault("alerts", f"{hook.exec[0]} is no program this account can run", "check alerts.hooks")
+        for hook in config.alerts.hooks
+        if hook.exec is not None and not os.access(hook.exec[0], os.X_OK)
+    ]
+    return broken or [ok("alerts", f"{len(config.alerts.hooks)} hooks; try `upbitd alerts test`")]
+
+
+async def systemd() -> list[Finding]:
+    """Whether systemd runs here and knows the daemon."""
+    if not await asyncio.to_thread(SYSTEMD_FOLDER.is_dir):
+        return [note("systemd", "does not run here; keep the daemon up by other means")]
+    process = await asyncio.create_subprocess_exec(
+        "systemctl",
+        "show",
+        UNIT,
+        "--property=LoadState,ActiveState,UnitFileState",
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    async with asyncio.timeout(SYSTEMD_S):
+        out, _ = await process.communicate()
+    return [read_unit(out.decode(errors="replace"))]
+
+
+def read_unit(shown: str) -> Finding:
+    """What `systemctl show` says of the unit."""
+    values = dict(line.partition("=")[::2] for line in shown.splitlines())
+    load, active = values.get("LoadState", ""), values.get("ActiveState", "")
+    if load != "loaded":
+        return note("systemd", f"{UNIT} is not installed")
+    if active == "failed":
+        return fault("systemd", f"{UNIT} failed", "see `journalctl -u upbitd -e`")
+    if values.get("UnitFileState") != "enabled":
+        mend = "`systemctl enable upbitd`"
+        return warning("systemd", f"{UNIT} is {active} and does not start at boot", mend)
+    return ok("systemd", f"{UNIT} is {active} and starts at boot")
