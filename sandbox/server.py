@@ -102,7 +102,11 @@ def listen(host: str, port: int) -> socket.socket:
     line.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     # asyncio sets it only on sockets of protocol TCP; without it every answer waits 40 ms
     line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    line.bind((host, port))
+    try:
+        line.bind((host, port))
+    except OSError:
+        line.close()
+        raise
     line.listen(2048)
     return line
 

@@ -110,12 +110,13 @@ class Venue:
     def advance(self, pocket: Pocket) -> None:
         """Bring the account to the present: every trade since the last time met its orders."""
         now = self.now()
+        pocket.at = min(pocket.at, now)  # a test may have turned the clock back
         engine = pocket.engine
         while (step := self._next_step(pocket, now)) is not None:
             for market in {ticket.market for ticket in engine.tickets(is_open=True)}:
                 engine.on_book(self.quotes.book(market, step), now=step)
             pocket.at = step
-        pocket.at = max(pocket.at, now)
+        pocket.at = now
         self.collect(pocket)
 
     def match_now(self, market: str) -> None:
