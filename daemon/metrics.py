@@ -222,6 +222,12 @@ class Metrics:
             "upbitd_alert_deliveries", "Attempts.", ["hook", "result"], registry=registry
         )
 
+        self._uncounted = Counter(
+            "upbitd_uncounted_events",
+            "Events that were not what they should be.",
+            registry=registry,
+        )
+
     def job(self, metric: JobMetric) -> None:
         """Count one closed slot."""
         self._runs.labels(metric.job, metric.outcome).inc()
@@ -258,6 +264,10 @@ class Metrics:
     def delivery(self, hook: str, *, delivered: bool) -> None:
         """Count one attempt to deliver an alert."""
         self._deliveries.labels(hook, "delivered" if delivered else "failed").inc()
+
+    def uncounted(self) -> None:
+        """Count an event that could not be counted as what it says it is."""
+        self._uncounted.inc()
 
     def watch(
         self,
