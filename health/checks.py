@@ -221,9 +221,10 @@ def check_latest_order(
         detail["note"] = "orders are switched off"
         return _verdict(found, detail)
     found += _demand_findings(facts, now, limits)
-    if not facts.demand.count:
-        old = "no order yet" if facts.latest is None else "no order was asked for since"
-        detail["note"] = old
+    if facts.latest is None:
+        detail["note"] = "no order yet"
+    elif not found and (now - facts.latest.created_at).total_seconds() > limits.max_age_s:
+        detail["note"] = "no order was asked for since the last one"
     return _verdict(found, detail)
 
 

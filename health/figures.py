@@ -8,6 +8,7 @@ from health.markup import Html, tag
 
 NONE: Final = "—"
 WHOLE_FROM: Final = 100
+FINE_BELOW: Final = Decimal("0.1")
 PRICE_PLACES: Final = ((10_000, 0), (100, 2), (1, 4))
 
 
@@ -38,8 +39,10 @@ def _rounded(value: Decimal, places: int) -> str:
 
 
 def signed(value: Decimal, unit: str = "") -> Html:
-    """A change with its sign, coloured by its direction."""
-    shown = krw(abs(value)) if not unit else f"{abs(value):,.2f}"
+    """A change in KRW, or in `unit`, with its sign, coloured by its direction."""
+    size = abs(value)
+    places = (0 if size >= 1 else 4) if not unit else (2 if size >= FINE_BELOW else 3)
+    shown = _rounded(size, places) if not unit else f"{size:,.{places}f}"
     sign = "+" if value > 0 else "\u2212" if value < 0 else "±"
     way = "up" if value > 0 else "down" if value < 0 else "flat"
     return tag("span", f"{sign}{shown}{unit}", class_=way)

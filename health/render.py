@@ -133,8 +133,9 @@ def _hash(source: str) -> str:
 def _header(report: Report, about: About) -> Html:
     badge = tag("span", about.mode, class_=f"badge mode-{about.mode}")
     role = tag("span", about.role, class_="badge")
+    note = tag("span", about.note, class_="badge") if about.note else None
     meta = tag("p", "version ", about.version, " · up ", _uptime(about.uptime_s), class_="meta")
-    brand = tag("div", tag("h1", "upbitd"), badge, role, class_="brand")
+    brand = tag("div", tag("h1", "upbitd"), badge, note, role, class_="brand")
     status = tag(
         "div",
         tag("span", class_="dot"),
@@ -152,7 +153,9 @@ def _uptime(uptime_s: float) -> str:
     hours, days = minutes // 60, minutes // 1440
     if days:
         return f"{days} d {hours % 24} h"
-    return f"{hours} h {minutes % 60} min" if hours else f"{minutes} min"
+    if hours:
+        return f"{hours} h {minutes % 60} min"
+    return f"{minutes} min" if minutes else f"{int(uptime_s)} s"
 
 
 def _fault(state: BoardState) -> Html:

@@ -26,12 +26,15 @@ class NoAnswer(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class About:
-    """What the process is, beside how well it is."""
+    """What the process is, beside how well it is. `note` stands beside the mode on the page, for
+    example that the exchange is a local one.
+    """
 
     version: str
     mode: str
     role: str
     uptime_s: float
+    note: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

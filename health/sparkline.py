@@ -8,18 +8,21 @@ from health.markup import Html, tag
 WIDTH: Final = 600.0
 HEIGHT: Final = 120.0
 MARGIN: Final = 6.0
+LEAST_RANGE: Final = 0.002
+"""The share of the value that the whole height shows at least."""
 
 
 def sparkline(values: Sequence[float]) -> Html:
     """An SVG of `values` in their order, scaled to their range; a single value is a flat line."""
     shown = list(values) * 2 if len(values) == 1 else list(values)
     low, high = min(shown), max(shown)
-    span = (high - low) or 1.0
+    middle = (low + high) / 2
+    # a tremble must not look like a crash
+    span = max(high - low, abs(middle) * LEAST_RANGE) or 1.0
     step = WIDTH / (len(shown) - 1)
 
     def y_of(value: float) -> float:
-        share = 0.5 if high == low else (value - low) / span
-        return HEIGHT - MARGIN - share * (HEIGHT - 2 * MARGIN)
+        return HEIGHT / 2 - (value - middle) / span * (HEIGHT - 2 * MARGIN)
 
     points = [f"{index * step:.1f},{y_of(value):.1f}" for index, value in enumerate(shown)]
     line = "M" + " L".join(points)

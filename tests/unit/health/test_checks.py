@@ -416,7 +416,8 @@ def test_an_order_is_only_expected_when_signals_asked_for_one() -> None:
     none = check_latest_order(replace(ORDERS, latest=None), NOW)
     assert none.detail["note"] == "no order yet"
     old = check_latest_order(replace(ORDERS, latest=replace(ORDER, created_at=ago(days=9))), NOW)
-    assert old.detail["note"] == "no order was asked for since"
+    assert old.detail["note"] == "no order was asked for since the last one"
+    assert "note" not in check_latest_order(ORDERS, NOW).detail
 
 
 def test_orders_that_are_switched_off_still_have_to_end() -> None:

@@ -53,6 +53,8 @@ def test_numbers_keep_every_digit_and_no_more(value: str, shown: str) -> None:
         ("10165.1", "", '<span class="up">+10,165</span>'),
         ("-1.034", " %", '<span class="down">\u22121.03 %</span>'),
         ("0", "", '<span class="flat">±0</span>'),
+        ("37.1299", "", '<span class="up">+37</span>'),
+        ("0.0051", " %", '<span class="up">+0.005 %</span>'),
     ],
 )
 def test_changes_show_their_sign(value: str, unit: str, shown: str) -> None:

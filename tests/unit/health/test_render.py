@@ -226,11 +226,18 @@ def test_almost_all_is_not_shown_as_all() -> None:
 
 
 @pytest.mark.parametrize(
-    ("uptime_s", "shown"), [(59, "up 0 min"), (3725, "up 1 h 2 min"), (90000, "up 1 d 1 h")]
+    ("uptime_s", "shown"),
+    [(59, "up 59 s"), (61, "up 1 min"), (3725, "up 1 h 2 min"), (90000, "up 1 d 1 h")],
 )
 def test_uptime_in_two_units(uptime_s: float, shown: str) -> None:
     about = replace(ABOUT, uptime_s=uptime_s)
     assert shown in words(Page.load().html(REPORT, about, BoardState(board=EMPTY)))
+
+
+def test_a_note_stands_beside_the_mode() -> None:
+    about = replace(ABOUT, note="local exchange")
+    html = Page.load().html(REPORT, about, BoardState(board=EMPTY))
+    assert "paper local exchange leader" in words(html)
 
 
 def test_a_position_without_a_cost_has_no_percentage() -> None:

@@ -24,6 +24,11 @@ def test_what_does_not_move_is_a_line_in_the_middle(values: list[float]) -> None
     assert {y for _, y in line_of(sparkline(values))} == {HEIGHT / 2}
 
 
+def test_a_tremble_does_not_look_like_a_crash() -> None:
+    heights = [y for _, y in line_of(sparkline([10_000_000, 9_999_500]))]
+    assert 0 < heights[1] - heights[0] < HEIGHT / 20
+
+
 @pytest.mark.parametrize(("values", "way"), [([1, 2], "up"), ([2, 1], "down"), ([1, 1], "flat")])
 def test_direction(values: list[float], way: str) -> None:
     assert f'class="spark {way}"' in sparkline(values)
