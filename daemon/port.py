@@ -21,7 +21,7 @@ from health.server import HealthServer, Listen
 from health.watchdog import Heartbeats
 from jobs.errors import Transient
 from jobs.spec import Clock
-from jobs.store.cache import TierStats
+from jobs.store.cache_stats import TierStats
 from jobs.store.db import Database
 from jobs.store.llm_calls import day_of
 

@@ -6,18 +6,22 @@ breaker is open), then one question tries whether it is back.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import TypeVar, cast
+from typing import Any, TypeVar
 
 import orjson
 from loguru import logger
 from redis.asyncio import Redis
+from redis.asyncio.client import PubSub
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
-from jobs.store.cache import Monotonic, SharedTierDown
+from jobs.spec import Sleep
+from jobs.store.cache import Monotonic
+from jobs.store.shared_tier import BROKEN, Found, SharedTierDown
 
 T = TypeVar("T")
 
@@ -26,6 +30,9 @@ SCHEMA_VERSION = 1
 
 FAILURES_TO_OPEN = 3
 OPEN_S = 5.0
+RECONNECT_S = 1.0
+PING_EVERY_S = 10.0
+PING_TIMEOUT_S = 5.0
 
 
 class Breaker:
@@ -76,37 +83,111 @@ class Breaker:
 
 
 class RedisTier:
-    """The shared tier in Redis, under `prefix` and the schema version."""
+    """The shared tier in Redis, under `prefix` and the schema version.
+
+    What is written with `changed` is told to the other processes on a channel of the same name.
+    """
 
     def __init__(
         self, client: Redis, *, prefix: str, timeout_s: float, breaker: Breaker | None = None
     ) -> None:
         self._client = client
-        self._prefix = prefix
+        self._prefix = f"{prefix}:{SCHEMA_VERSION}"
         self._timeout_s = timeout_s
         self._breaker = breaker or Breaker()
+        self._origin = uuid.uuid4().hex
 
-    async def get(self, name: str) -> tuple[object, float] | None:
-        """The JSON value and its seconds left; ValueError when what stands there is no JSON."""
+    @property
+    def is_down(self) -> bool:
+        """Whether it was found broken and has not answered since."""
+        return self._breaker.is_open
+
+    async def get(self, name: str) -> Found | None:
+        """What stands under the name; `BROKEN` in its place when that is no JSON."""
+        return (await self.get_many([name])).get(name)
+
+    async def get_many(self, names: Sequence[str]) -> dict[str, Found]:
+        """What stands under those of the names that have something."""
         pipeline = self._client.pipeline(transaction=False)
-        pipeline.get(self._key(name))
-        pipeline.pttl(self._key(name))
-        body, left_ms = cast("tuple[bytes | None, int]", await self._ask(pipeline.execute()))
-        if body is None or left_ms <= 0:  # gone, or without an end: not written by us
-            return None
-        return orjson.loads(body), left_ms / 1000
+        for name in names:
+            pipeline.get(self._key(name))
+            pipeline.pttl(self._key(name))
+        answers = await self._ask(pipeline.execute(raise_on_error=False))
+        pairs = zip(names, answers[::2], answers[1::2], strict=True)
+        return {name: found for name, body, left in pairs if (found := _found(body, left))}
 
     async def put(self, name: str, value: object, ttl_s: float) -> None:
         """Keep a JSON value for so many seconds."""
+        await self.put_many({name: value}, ttl_s)
+
+    async def put_many(
+        self, values: Mapping[str, object], ttl_s: float, *, changed: bool = False
+    ) -> None:
+        """Keep JSON values for so many seconds."""
         ttl_ms = max(1, round(ttl_s * 1000))
-        await self._ask(self._client.set(self._key(name), orjson.dumps(value), px=ttl_ms))
+        pipeline = self._client.pipeline(transaction=False)
+        for name, value in values.items():
+            pipeline.set(self._key(name), orjson.dumps(value), px=ttl_ms)
+        if changed:
+            pipeline.publish(self._prefix, self._note(list(values)))
+        await self._ask(pipeline.execute())
 
     async def drop(self, name: str) -> None:
-        """Forget it."""
-        await self._ask(self._client.delete(self._key(name)))
+        """Forget it, everywhere."""
+        pipeline = self._client.pipeline(transaction=False)
+        pipeline.delete(self._key(name))
+        pipeline.publish(self._prefix, self._note([name]))
+        await self._ask(pipeline.execute())
+
+    async def follow(
+        self,
+        on_change: Callable[[str], None],
+        on_gap: Callable[[], None],
+        *,
+        sleep: Sleep = asyncio.sleep,
+    ) -> None:
+        """Call `on_change` with each name that another process changed. Runs until cancelled.
+
+        `on_gap` is called whenever changes may have been missed: after the connection was lost,
+        and when it is there again.
+        """
+        while True:
+            try:
+                async with self._client.pubsub() as channel:
+                    await channel.subscribe(self._prefix)
+                    on_gap()
+                    try:
+                        await self._hear(channel, on_change)
+                    finally:
+                        on_gap()
+            except (RedisError, OSError):  # the breaker tells of it; TimeoutError is an OSError
+                await sleep(RECONNECT_S)
+
+    async def _hear(self, channel: PubSub, on_change: Callable[[str], None]) -> None:
+        while True:
+            message = await channel.get_message(timeout=PING_EVERY_S)
+            if message is None:  # a silent peer may be a dead one
+                await channel.ping()
+                message = await channel.get_message(timeout=PING_TIMEOUT_S)
+                if message is None:
+                    raise TimeoutError("the shared cache does not answer its listener")
+            if message["type"] == "message":
+                for name in self._names(message["data"]):
+                    on_change(name)
+
+    def _note(self, names: Sequence[str]) -> bytes:
+        return orjson.dumps({"from": self._origin, "names": names})
+
+    def _names(self, note: bytes) -> list[str]:
+        """The names in a note of another process; none in one's own and in what is no note."""
+        try:
+            read = orjson.loads(note)
+            return [] if read["from"] == self._origin else [str(name) for name in read["names"]]
+        except (ValueError, TypeError, LookupError):
+            return []
 
     def _key(self, name: str) -> str:
-        return f"{self._prefix}:{SCHEMA_VERSION}:{name}"
+        return f"{self._prefix}:{name}"
 
     async def _ask(self, question: Awaitable[T]) -> T:
         if not self._breaker.admits():
@@ -116,11 +197,24 @@ class RedisTier:
         try:
             async with asyncio.timeout(self._timeout_s):
                 answer = await question
+        except ResponseError as exc:  # full, or read-only: it works, and does not want this
+            self._breaker.succeeded()
+            raise SharedTierDown from exc
         except (RedisError, OSError) as exc:  # TimeoutError is an OSError
             self._breaker.failed(exc)
             raise SharedTierDown from exc
         self._breaker.succeeded()
         return answer
+
+
+def _found(body: Any, left_ms: Any) -> Found | None:
+    """What an answer holds; None for nothing and for what has no end: not written by us."""
+    if body is None or not isinstance(left_ms, int) or left_ms <= 0:
+        return None
+    try:
+        return orjson.loads(body), left_ms / 1000
+    except (ValueError, TypeError):  # no JSON, or no text at all
+        return BROKEN, left_ms / 1000
 
 
 @asynccontextmanager

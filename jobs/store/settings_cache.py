@@ -7,7 +7,8 @@ import psycopg
 from loguru import logger
 
 from jobs.spec import Sleep
-from jobs.store.cache import Counters, Monotonic, TierStats
+from jobs.store.cache import Monotonic
+from jobs.store.cache_stats import Counters, TierStats
 from jobs.store.db import Database
 from jobs.store.settings import Settings, read
 from jobs.store.single_flight import SingleFlight

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 from redis import Redis
 
-from jobs.store.cache import Cache, Codec, SharedTierDown
+from jobs.store.cache import Cache, Terms
 from jobs.store.redis_tier import Breaker, RedisTier, open_redis
+from jobs.store.shared_tier import Codec, SharedTierDown
 
 if TYPE_CHECKING:
     from loguru import Record
@@ -58,7 +59,7 @@ async def test_what_has_no_end_is_not_ours(tier: RedisTier, redis_url: str) -> N
 
 async def test_garbage_costs_one_error_and_is_replaced(tier: RedisTier, redis_url: str) -> None:
     codec = Codec[Decimal](encode=str, decode=Decimal)
-    cache = Cache("price", ttl_s=60.0, shared=tier, codec=codec)
+    cache = Cache("price", Terms(ttl_s=60.0), shared=tier, codec=codec)
 
     async def load() -> Decimal:
         return Decimal("1.5")
@@ -69,6 +70,7 @@ async def test_garbage_costs_one_error_and_is_replaced(tier: RedisTier, redis_ur
         assert client.get("test:1:price:a") == b'"1.5"'
         client.delete("test:1:price:a")
         client.lpush("test:1:price:a", "a list")
+        client.expire("test:1:price:a", 60)
     cache.clear()
     assert await cache.get("a", load) == Decimal("1.5")
     assert cache.stats()[1].errors == 2
