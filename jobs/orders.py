@@ -9,7 +9,7 @@
 One market's trouble never stops the others: it is kept, and raised when everything was tried.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -25,6 +25,7 @@ from jobs.store import settings as settings_store
 from jobs.store.orders import OrderRow
 from jobs.store.settings import Settings
 from jobs.trading import exits
+from jobs.trading.choice import choose
 from jobs.trading.desk import Desk
 from jobs.trading.follow import cancel, tend
 from jobs.trading.intents import reserve, send
@@ -57,8 +58,8 @@ class Memory:
 class OrdersJob:
     """Trades what the newest signals and the exit rules ask for, within every limit in force.
 
-    `standing` is shared with whoever reconciles at start. With `shadow` signals are judged by
-    nobody and traded by nobody. Safe to run again after any failure, and after any crash.
+    `standing` is shared with whoever reconciles at start. Safe to run again after any failure, and
+    after any crash.
     """
 
     desk: Desk
@@ -66,7 +67,6 @@ class OrdersJob:
     sleep: Sleep
     standing: Standing = field(default_factory=Standing)
     memory: Memory = field(default_factory=Memory)
-    shadow: bool = False
     reconcile_every: timedelta = timedelta(minutes=5)
     equity_every: timedelta = timedelta(minutes=1)
 
@@ -232,32 +232,13 @@ class _Pass:
     async def _actionable(self) -> list[SignalFact]:
         """The newest new signal of each market, as far as it asks for an order; others end here."""
         desk = self.job.desk
-        chosen: dict[str, SignalFact] = {}
         async with desk.db.begin() as conn:
-            for signal in await order_store.new_signals(conn):
-                end = self._end_of(signal, chosen)
-                if end is None:
-                    chosen[signal.market] = signal
-                else:
-                    await order_store.close_signal(conn, signal.id, *end)
-                    self.rows += 1
-        return sorted(chosen.values(), key=lambda s: (s.action != "sell", -s.confidence, s.id))
-
-    def _end_of(
-        self, signal: SignalFact, chosen: Mapping[str, SignalFact]
-    ) -> tuple[str, str] | None:
-        """The status and reason of a signal that no order will come of; None for the others."""
-        age_s = (self.job.desk.clock() - signal.created_at).total_seconds()
-        limit_s = self.settings.signal_max_age_s
-        if signal.market in chosen:
-            return "expired", "replaced by a newer signal"
-        if signal.action == "hold":
-            return "expired", "hold: nothing to do"
-        if age_s > limit_s:
-            return "expired", f"the signal is {age_s:.0f} s old, limit {limit_s} s"
-        if self.job.shadow:
-            return "refused", "shadow: signals are not traded"
-        return None
+            new = await order_store.new_signals(conn)
+            chosen, ended = choose(new, self.settings, desk.clock())
+            for each in ended:
+                await order_store.close_signal(conn, each.signal.id, each.status, each.reason)
+        self.rows += len(ended)
+        return chosen
 
     async def _sell_on(self, signal: SignalFact) -> None:
         if (price := self.prices.get(signal.market)) is not None:

@@ -5,24 +5,20 @@ Key:     (source, market, candle). Running twice for the same candle writes and 
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from decimal import Decimal
 
 from loguru import logger
 
-from jobs import features
-from jobs.decisions import Decision, Holding, Inputs, MarketInput, Source, Verdict
-from jobs.errors import ModelRejected
+from jobs import features, inputs
+from jobs.decisions import Decision, Inputs, MarketInput, Source, Verdict
 from jobs.spec import Clock, Slot
 from jobs.store import candles as candle_store
 from jobs.store import llm_calls, market_data, positions
 from jobs.store import signals as signal_store
 from jobs.store.db import Database
-from jobs.store.market_data import Snapshot
 from jobs.store.signals import NewSignal
-from jobs.trading.ledger import Holding as Position
 from jobs.trading.portfolio import Mode
 from jobs.upbit.wire import Candle
 
@@ -49,21 +45,19 @@ class SignalsJob:
 
     async def run(self, slot: Slot) -> int:
         """Decide about every market with a new candle; return how many signals were stored."""
-        inputs = await self._gather(slot)
-        if not inputs.markets:
+        asking = await self._gather(slot)
+        if not asking.markets:
             return 0
-        verdict = await self.source.decide(inputs)
-        return await self._store(inputs, verdict)
+        verdict = await self.source.decide(asking)
+        return await self._store(asking, verdict)
 
     async def _gather(self, slot: Slot) -> Inputs:
         now, names = self.clock(), await self.markets()
-        windows = await candle_store.window(
-            self.db, list(names), self.unit, features.WINDOW + 1, now
-        )
-        finished = {market: self._finished(found, now) for market, found in windows.items()}
+        found = await candle_store.window(self.db, list(names), self.unit, inputs.COUNT, now)
+        windows = {name: inputs.finished(found[name], now) for name in names}
         snapshots = await market_data.latest(self.db, list(names))
-        left_out = dict(self._left_out(names, finished, snapshots, now))
-        newest = {name: finished[name][-1].ts for name in names if name not in left_out}
+        left_out = dict(inputs.left_out(windows, snapshots, now=now, max_age_s=self.max_data_age_s))
+        newest = {name: windows[name][-1].ts for name in names if name not in left_out}
         for market in await signal_store.already_decided(self.db, self.source_name, newest):
             left_out[market] = "its newest candle has a signal"
         async with self.db.begin() as tx:
@@ -71,39 +65,25 @@ class SignalsJob:
         if left_out:
             logger.bind(event="signals.left_out", markets=left_out).debug("Markets left out")
         chosen = [name for name in names if name not in left_out]
-        computed = await asyncio.to_thread(_features, [finished[name] for name in chosen])
+        computed = await asyncio.to_thread(_features, [windows[name] for name in chosen])
         return Inputs(
             slot=slot,
             now=now,
             markets=tuple(
-                _input(names[each.market], finished[each.market], each, snapshots, held)
+                inputs.market_input(
+                    names[each.market],
+                    windows[each.market],
+                    each,
+                    snapshots[each.market],
+                    held.get(each.market),
+                )
                 for each in computed
             ),
         )
 
-    def _finished(self, found: Sequence[Candle], now: datetime) -> Sequence[Candle]:
-        return [candle for candle in found if candle.ts + self.unit * MINUTE <= now]
-
-    def _left_out(
-        self,
-        names: Mapping[str, str],
-        finished: Mapping[str, Sequence[Candle]],
-        snapshots: Mapping[str, Snapshot],
-        now: datetime,
-    ) -> Iterator[tuple[str, str]]:
-        limit = timedelta(seconds=self.max_data_age_s)
-        for name in names:
-            snapshot = snapshots.get(name)
-            if snapshot is None or now - snapshot.ts > limit:
-                yield name, "no fresh snapshot"
-            elif not finished.get(name):
-                yield name, "no finished candle"
-            elif now - (finished[name][-1].ts + self.unit * MINUTE) > limit:
-                yield name, "newest candle is old"
-
-    async def _store(self, inputs: Inputs, verdict: Verdict) -> int:
-        asked = {market.market: market for market in inputs.markets}
-        _check(verdict, asked)
+    async def _store(self, asking: Inputs, verdict: Verdict) -> int:
+        asked = {market.market: market for market in asking.markets}
+        inputs.check(verdict, asked)
         now = self.clock()
         rows = [self._signal(asked[each.market], each, verdict, now) for each in verdict.decisions]
         async with self.db.begin() as tx:
@@ -134,45 +114,6 @@ class SignalsJob:
 
 def _features(windows: Sequence[Sequence[Candle]]) -> list[features.Features]:
     return [features.compute(window) for window in windows]
-
-
-def _input(
-    name: str,
-    window: Sequence[Candle],
-    computed: features.Features,
-    snapshots: Mapping[str, Snapshot],
-    held: Mapping[str, Position],
-) -> MarketInput:
-    snapshot = snapshots[computed.market]
-    return MarketInput(
-        market=computed.market,
-        name=name,
-        market_data_id=snapshot.id,
-        price=snapshot.price,
-        change_rate=snapshot.change_rate,
-        value_24h=snapshot.value_24h,
-        candles=tuple(window),
-        features=computed,
-        holding=_relative(held.get(computed.market), snapshot.price, computed.candle_ts),
-    )
-
-
-def _relative(position: Position | None, price: Decimal, at: datetime) -> Holding | None:
-    """A position as shares and minutes; what it is worth stays here."""
-    if position is None or position.avg_price <= 0:
-        return None
-    since = position.opened_at or at
-    return Holding(
-        return_pct=(price / position.avg_price - 1) * 100,
-        held_minutes=max(0, (at - since) // MINUTE),
-    )
-
-
-def _check(verdict: Verdict, asked: Mapping[str, MarketInput]) -> None:
-    """A source that names other markets than it was asked about, or one twice, is not believed."""
-    named = [decision.market for decision in verdict.decisions]
-    if len(set(named)) != len(named) or not set(named) <= set(asked):
-        raise ModelRejected("the source named a market twice or one it was not asked about")
 
 
 def _tell(signal_id: int, row: NewSignal) -> None:

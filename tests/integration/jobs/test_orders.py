@@ -89,17 +89,6 @@ async def test_an_old_signal_expires_with_its_age(trading: Trading) -> None:
     )
 
 
-async def test_a_shadow_signal_is_not_traded(trading: Trading) -> None:
-    trading.job = replace(trading.job, shadow=True)
-    signal = await trading.signal("buy")
-    await trading.run()
-    assert await trading.signal_status(signal) == (
-        "refused",
-        "shadow: signals are not traded",
-    )
-    assert trading.venue.posts == []
-
-
 async def test_sales_come_before_purchases_and_the_most_confident_first(trading: Trading) -> None:
     await hold(trading)
     await trading.signal("buy", ETH, confidence="0.7")

@@ -1,0 +1,80 @@
+"""What a source is asked about at one instant, from plain facts; pure, live and in replay."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+
+from jobs import features
+from jobs.decisions import Holding, MarketInput, Verdict
+from jobs.errors import ModelRejected
+from jobs.store.market_data import Snapshot
+from jobs.trading.ledger import Holding as Position
+from jobs.upbit.wire import Candle
+
+MINUTE = timedelta(minutes=1)
+COUNT = features.WINDOW + 1
+"""How many candles of each market are looked at, an unfinished one included."""
+
+
+def finished(found: Sequence[Candle], now: datetime) -> Sequence[Candle]:
+    """The candles that had ended by `now`."""
+    return [candle for candle in found if candle.ts + candle.unit * MINUTE <= now]
+
+
+def left_out(
+    windows: Mapping[str, Sequence[Candle]],
+    snapshots: Mapping[str, Snapshot],
+    *,
+    now: datetime,
+    max_age_s: float,
+) -> Iterator[tuple[str, str]]:
+    """The markets nobody can decide about now, and why. `windows` hold finished candles."""
+    limit = timedelta(seconds=max_age_s)
+    for market, window in windows.items():
+        snapshot = snapshots.get(market)
+        if snapshot is None or now - snapshot.ts > limit:
+            yield market, "no fresh snapshot"
+        elif not window:
+            yield market, "no finished candle"
+        elif now - (window[-1].ts + window[-1].unit * MINUTE) > limit:
+            yield market, "newest candle is old"
+
+
+def market_input(
+    name: str,
+    window: Sequence[Candle],
+    computed: features.Features,
+    snapshot: Snapshot,
+    position: Position | None,
+) -> MarketInput:
+    """One market as a source sees it; `position` is the daemon's own, None where it has none."""
+    return MarketInput(
+        market=computed.market,
+        name=name,
+        market_data_id=snapshot.id,
+        price=snapshot.price,
+        change_rate=snapshot.change_rate,
+        value_24h=snapshot.value_24h,
+        candles=tuple(window),
+        features=computed,
+        holding=_relative(position, snapshot, computed.candle_ts),
+    )
+
+
+def check(verdict: Verdict, asked: Mapping[str, MarketInput]) -> None:
+    """Raise ModelRejected for a source that names another market than it was asked about, or one
+    twice: none of what it says is believed.
+    """
+    named = [decision.market for decision in verdict.decisions]
+    if len(set(named)) != len(named) or not set(named) <= set(asked):
+        raise ModelRejected("the source named a market twice or one it was not asked about")
+
+
+def _relative(position: Position | None, snapshot: Snapshot, at: datetime) -> Holding | None:
+    """A position as shares and minutes; what it is worth stays here."""
+    if position is None or position.avg_price <= 0:
+        return None
+    since = position.opened_at or at
+    return Holding(
+        return_pct=(snapshot.price / position.avg_price - 1) * 100,
+        held_minutes=max(0, (at - since) // MINUTE),
+    )
