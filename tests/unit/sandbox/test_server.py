@@ -1,5 +1,6 @@
 """The sandbox as a process: it says where it is, serves everything, breaks lines, and ends well."""
 
+import asyncio
 import json
 import signal
 import socket
@@ -9,14 +10,17 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from pathlib import Path
 
 import httpx
 import pytest
-from fixtures.sandbox import Sandbox, running_sandbox
+import uvicorn
+from fixtures.sandbox import Sandbox
 
-from sandbox.__main__ import main
-from sandbox.server import listen
+from jobs.upbit.wire import OrderRequest
+from sandbox.options import Options
+from sandbox.quotes import Quotes
+from sandbox.server import Server, application, listen, serve
+from sandbox.venue import Venue
 
 COMMAND = [sys.executable, "-m", "sandbox", "--port", "0"]
 
@@ -76,24 +80,6 @@ def test_prices_credits_keys_and_time(sandbox: Sandbox) -> None:
     assert sandbox.refusals() == {"429": 0, "418": 0}
 
 
-def test_the_anchor_chooses_what_plays_now() -> None:
-    with running_sandbox(["--anchor", "2025-09-20T12:00:30Z", "--krw", "5"]) as anchored:
-        found = anchored.recorded("KRW-BTC", datetime.now(UTC).isoformat())
-        source = datetime.fromisoformat(found["source"])
-        assert (
-            timedelta(0) <= source - datetime(2025, 9, 20, 12, tzinfo=UTC) <= timedelta(minutes=2)
-        )
-        assert anchored.tape()["markets"]["KRW-BTC"]["length_min"] == 33120
-        assert anchored.ledger()["accounts"][0]["balance"] == "5"
-
-
-def test_by_default_recorded_days_stay_whole(calm: Sandbox) -> None:
-    tape = calm.tape()
-    assert tape["markets"]["KRW-BTC"]["shift_s"] % 86400 == 0
-    age = datetime.now(UTC) - datetime.fromisoformat(tape["origin"])
-    assert timedelta(days=14) <= age < timedelta(days=16)
-
-
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_cleanly_even_with_hanging_requests(stop: signal.Signals) -> None:
     with subprocess.Popen(COMMAND, stdout=subprocess.PIPE) as process:
@@ -126,29 +112,33 @@ def test_it_ends_with_its_standard_input_when_asked() -> None:
         assert process.wait(timeout=20) == 0
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--set", "nonsense=1"], "no such option"),
-        (["--set", "nonsense"], "is not NAME=VALUE"),
-        (["--anchor", "2024-01-01T00:00:00"], "not in the recording"),
-        (["--data", "/nonexistent"], "no candles_1m_"),
-        (["--host", "192.0.2.1"], "sandbox: "),
-    ],
-)
-def test_what_cannot_start_says_why(
-    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["--port", "0", *arguments]) == 2
-    assert message in capsys.readouterr().err
+async def test_it_serves_a_given_venue_until_a_signal(local_quotes: Quotes) -> None:
+    venue = Venue(local_quotes, options=Options(quotas=False))
+    pocket = venue.open_pocket("main", Decimal(1_000_000))
+    line, started = listen("127.0.0.1", 0), asyncio.Event()
+    serving = asyncio.create_task(serve(venue, line, started.set))
+    await started.wait()
+    host, port = line.getsockname()
+    async with httpx.AsyncClient(base_url=f"http://{host}:{port}") as http:
+        fault = {"path": "/v1/market/all", "action": "reset"}
+        await http.post("/sandbox/faults", json=fault)
+        with pytest.raises(httpx.ReadError):
+            await http.get("/v1/market/all")
+        order = OrderRequest(
+            market="KRW-BTC", side="bid", ord_type="price", identifier="", price=Decimal(6000)
+        )
+        now = venue.now()
+        pocket.engine.place(order, now=now, book=venue.quotes.book("KRW-BTC", now))
+        while pocket.engine.open_orders():  # noqa: ASYNC110 - nobody asks, yet it is filled
+            await asyncio.sleep(0.01)
+    signal.raise_signal(signal.SIGTERM)
+    await serving
 
 
-def test_recordings_of_ones_own_can_be_played(tmp_path: Path) -> None:
-    source = Path(main.__code__.co_filename).parent / "data"
-    for name in ("candles_1m_BLUR_2024-03.csv.gz", "orderbook_KRW-BTC_2024-11-21.jsonl.gz"):
-        (tmp_path / name).symlink_to(source / name)
-    with running_sandbox(["--data", str(tmp_path), "--seed", "3"]) as own:
-        (market,) = own.http.get("/v1/market/all").json()
-        assert market["market"] == "KRW-BLUR"
-        (row,) = own.http.get("/v1/ticker", params={"markets": "KRW-BLUR"}).json()
-        assert Decimal(str(row["trade_price"])) > 0
+async def test_a_second_signal_does_not_wait_for_the_rest(local_quotes: Quotes) -> None:
+    venue = Venue(local_quotes, options=Options())
+    server = Server(uvicorn.Config(application(venue)), lambda: None)
+    server.stop()
+    assert (server.should_exit, server.force_exit) == (True, False)
+    server.stop()
+    assert server.force_exit
