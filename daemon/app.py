@@ -1,6 +1,7 @@
 """The composition root: open everything, run until told to stop, close in reverse order."""
 
 import asyncio
+import faulthandler
 import os
 import socket
 from collections.abc import Callable, Mapping
@@ -9,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
+from urllib.parse import urlsplit
 
 from loguru import logger
 
@@ -17,6 +19,7 @@ from daemon.alerts import Listeners, Origin, Outbox
 from daemon.background import Background
 from daemon.board import JobBoard
 from daemon.config import Config
+from daemon.config_values import is_loopback
 from daemon.database import PoolOptions, open_database
 from daemon.embedded import EmbeddedPostgres
 from daemon.embedded_home import EmbeddedError
@@ -88,6 +91,7 @@ class Opened:
 def main(config: Config, environ: Mapping[str, str]) -> int:
     """Run the daemon and return its exit code; logging is taken over for that long."""
     logs = configure(config.log, config.sensitive())
+    faulthandler.enable()  # systemd's watchdog ends us with SIGABRT: say where every thread was
     try:
         with ExitStack() as stack:
             url, server = config.database.url, None
@@ -149,7 +153,7 @@ def _ends_the_daemon(stop: Stop) -> Callable[[str], None]:
 async def _open(host: Host, stack: AsyncExitStack) -> Opened:
     """Open what jobs need, in order; `stack` closes it in reverse."""
     config = host.config
-    status = ProcessStatus(mode=config.trading.mode, version=version("upbitd"))
+    status = ProcessStatus(mode=config.trading.mode, version=version("upbitd"), note=_note(config))
     metrics = Metrics(version=status.version, mode=status.mode)
     database = await _open_database(host, stack)
     keeper = GateKeeper()
@@ -169,6 +173,12 @@ async def _open(host: Host, stack: AsyncExitStack) -> Opened:
         status=status,
         gates=keeper,
     )
+
+
+def _note(config: Config) -> str | None:
+    """Return what keeps a reader of the page from taking the local exchange for the real one."""
+    host = urlsplit(config.upbit.base_url).hostname or ""
+    return "local exchange" if is_loopback(host) else None
 
 
 async def _open_database(host: Host, stack: AsyncExitStack) -> Database:

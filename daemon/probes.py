@@ -1,5 +1,6 @@
 """The six checks, fed: what is asked of the database, the venue and the model, and how often."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -31,7 +32,7 @@ from health.facts import (
 )
 from health.report import Explain, Live, Probe
 from health.watchdog import Heartbeats
-from jobs.errors import Permanent
+from jobs.errors import Permanent, Transient
 from jobs.gates import Gates
 from jobs.spec import Clock
 from jobs.store import vitals
@@ -105,7 +106,7 @@ def build(sources: Sources, how: Explain) -> list[AnyCheck]:
             gather=_Venue(sources, how).gather,
             judge=checks.check_upbit,
             period_s=VENUE_S,
-            deadline_s=2 * VENUE_DEADLINE_S + 1,
+            deadline_s=VENUE_DEADLINE_S + 1,
         ),
         Probe(
             component="gemini",
@@ -170,10 +171,12 @@ class _Venue:
 
     async def gather(self) -> UpbitFacts:
         """Return the facts of this moment."""
+        private = self._private or _nothing
+        public_call, private_call = await asyncio.gather(self._public(), private())
         return UpbitFacts(
             live=self._sources.mode == "live",
-            public=await self._public(),
-            private=None if self._private is None else await self._private(),
+            public=public_call,
+            private=private_call,
             gates=_gates(self._sources.gates, "upbit"),
             clock_skew_s=self._skew_s,
         )
@@ -201,23 +204,36 @@ class _Model:
         due = self._last is None or not self._last.ok
         if due or (self._last and (now - self._last.at).total_seconds() >= MODEL_S):
             self._last = await self._probe()
-        facts = await vitals.model_vitals(self._sources.database, now.astimezone(KST).date())
-        call = None
-        if facts.at is not None and facts.outcome is not None:
-            call = ModelCall(
-                at=facts.at, outcome=facts.outcome, error=facts.error, failures=facts.failures
-            )
+        call, budget = await self._from_tables(now)
         return GeminiFacts(
             used=True,
             probe=self._last,
             last_call=call,
-            budget=Budget(
-                spent_usd=facts.spent_usd,
-                limit_usd=self._sources.daily_budget_usd,
-                needed_usd=facts.dearest_usd,
-            ),
+            budget=budget,
             gates=_gates(self._sources.gates, "gemini"),
         )
+
+    async def _from_tables(self, now: datetime) -> tuple[ModelCall | None, Budget | None]:
+        """Return the newest real call and the day's budget; nothing while the database is away."""
+        try:
+            facts = await vitals.model_vitals(self._sources.database, now.astimezone(KST).date())
+        except Transient:
+            return None, None
+        budget = Budget(
+            spent_usd=facts.spent_usd,
+            limit_usd=self._sources.daily_budget_usd,
+            needed_usd=facts.dearest_usd,
+        )
+        if facts.at is None or facts.outcome is None:
+            return None, budget
+        call = ModelCall(
+            at=facts.at, outcome=facts.outcome, error=facts.error, failures=facts.failures
+        )
+        return call, budget
+
+
+async def _nothing() -> None:
+    return None
 
 
 def _scheduler(sources: Sources) -> SchedulerFacts:

@@ -18,12 +18,21 @@ class _Now:
 
 
 class ProcessStatus:
-    """Replaced as a whole on every change, so that any thread may read it at any time."""
+    """Replaced as a whole on every change, so that any thread may read it at any time.
+
+    `note` stands beside the mode on the page.
+    """
 
     def __init__(
-        self, *, mode: str, version: str, monotonic: Callable[[], float] = time.monotonic
+        self,
+        *,
+        mode: str,
+        version: str,
+        note: str | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.mode = mode
+        self.note = note
         self.version = version
         self._monotonic = monotonic
         self._began_s = monotonic()
@@ -57,6 +66,7 @@ class ProcessStatus:
             mode=self.mode,
             role=self._now.role,
             uptime_s=self._monotonic() - self._began_s,
+            note=self.note,
         )
 
     def readiness(self) -> Readiness:
