@@ -15,8 +15,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from jobs.store import orders as order_store
 from jobs.store.tables import equity, fills, orders, positions
+from jobs.trading.books import Books, portfolio_of, prices_of, profit, worth
 from jobs.trading.ledger import EXACT, ZERO, Fill, Holding
-from jobs.trading.portfolio import Mode, Money, OpenOrder, Portfolio, drawdown_pct
+from jobs.trading.portfolio import Mode, Money, OpenOrder, Portfolio
 from jobs.trading.risk import day_start
 
 
@@ -185,28 +186,20 @@ async def portfolio(
 
     Computed from stored orders, fills and equity, so that a restart resets nothing.
     """
-    holdings = await held(conn, mode)
-    valued = {name: prices.get(name, holding.avg_price) for name, holding in holdings.items()}
-    worth = sum((h.value(valued[name]) for name, h in holdings.items()), ZERO)
-    equity_krw = EXACT.add(money.total_krw, worth)
     start = day_start(now)
-    pnl = await _pnl(conn, mode, holdings, valued)
     newest, before = await newest_equity(conn, mode), await newest_equity(conn, mode, until=start)
-    peak = max(pnl, ZERO if newest is None else newest.peak_krw)
-    opened = ZERO if before is None else before.pnl_krw
-    return Portfolio(
-        cash_krw=money.free_krw - await order_store.unseen_cost(conn, mode, money.at),
-        equity_krw=equity_krw,
-        day_loss_krw=max(opened - pnl, ZERO),
-        drawdown_pct=drawdown_pct(pnl_krw=pnl, peak_krw=peak, equity_krw=equity_krw),
+    books = Books(
+        holdings=await held(conn, mode),
+        realized_krw=await _realized(conn, mode),
+        peak_krw=ZERO if newest is None else newest.peak_krw,
+        opened_krw=ZERO if before is None else before.pnl_krw,
+        unseen_krw=await order_store.unseen_cost(conn, mode, money.at),
         orders_today=await order_store.count_since(conn, mode, start),
-        holdings=holdings,
-        prices=valued,
         open_orders=tuple(_at_worst(o) for o in await order_store.unfinished(conn, mode)),
         last_order_at=await order_store.last_order_at(conn, mode, market),
         exit_refused_at=await order_store.exit_refused_at(conn, mode, market),
-        free_volume=money.free_volumes.get(market.partition("-")[2]),
     )
+    return portfolio_of(books, market, money=money, prices=prices)
 
 
 async def add_equity(
@@ -214,13 +207,13 @@ async def add_equity(
 ) -> EquityRow:
     """Store what the account is worth at `money.at`; positions without a price count at cost."""
     holdings = await held(conn, mode)
-    valued = {name: prices.get(name, holding.avg_price) for name, holding in holdings.items()}
-    pnl = await _pnl(conn, mode, holdings, valued)
+    valued = prices_of(holdings, prices)
+    pnl = profit(holdings, valued, await _realized(conn, mode))
     newest = await newest_equity(conn, mode)
     row = EquityRow(
         ts=money.at,
         cash_krw=money.total_krw,
-        positions_krw=sum((h.value(valued[name]) for name, h in holdings.items()), ZERO),
+        positions_krw=worth(holdings, valued),
         pnl_krw=pnl,
         peak_krw=max(pnl, ZERO if newest is None else newest.peak_krw),
     )
@@ -255,18 +248,11 @@ async def newest_equity(
     )
 
 
-async def _pnl(
-    conn: AsyncConnection,
-    mode: Mode,
-    holdings: Mapping[str, Holding],
-    prices: Mapping[str, Decimal],
-) -> Decimal:
+async def _realized(conn: AsyncConnection, mode: Mode) -> Decimal:
     statement = select(func.coalesce(func.sum(positions.c.realized_krw), 0)).where(
         positions.c.mode == mode
     )
-    realized = Decimal((await conn.execute(statement)).scalar_one())
-    open_profit = (h.unrealized(prices[name]) for name, h in holdings.items())
-    return EXACT.add(realized, sum(open_profit, ZERO))
+    return Decimal((await conn.execute(statement)).scalar_one())
 
 
 def _holding(row: Row[Any]) -> Holding:

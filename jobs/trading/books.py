@@ -1,0 +1,70 @@
+"""From what the books say to what risk asks: pure, the same for stored books and replayed ones."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from jobs.trading.ledger import EXACT, ZERO, Holding
+from jobs.trading.portfolio import Money, OpenOrder, Portfolio, drawdown_pct
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Books:
+    """What is known of one mode's trading.
+
+    `realized_krw` is of all positions ever, `peak_krw` the highest profit so far, `opened_krw` the
+    profit at the beginning of the Korean day. `unseen_krw` is the most that bids can cost which the
+    venue's balances do not show yet. The last two instants are of one market.
+    """
+
+    holdings: Mapping[str, Holding]
+    realized_krw: Decimal
+    peak_krw: Decimal
+    opened_krw: Decimal
+    unseen_krw: Decimal
+    orders_today: int
+    open_orders: tuple[OpenOrder, ...]
+    last_order_at: datetime | None
+    exit_refused_at: datetime | None
+
+
+def prices_of(holdings: Mapping[str, Holding], prices: Mapping[str, Decimal]) -> dict[str, Decimal]:
+    """The price each holding is valued at: the given one, or its cost where there is none."""
+    return {name: prices.get(name, holding.avg_price) for name, holding in holdings.items()}
+
+
+def worth(holdings: Mapping[str, Holding], prices: Mapping[str, Decimal]) -> Decimal:
+    """What all holdings are worth."""
+    return sum((each.value(prices[name]) for name, each in holdings.items()), ZERO)
+
+
+def profit(
+    holdings: Mapping[str, Holding], prices: Mapping[str, Decimal], realized_krw: Decimal
+) -> Decimal:
+    """All profit so far, realized and not."""
+    open_profit = (each.unrealized(prices[name]) for name, each in holdings.items())
+    return EXACT.add(realized_krw, sum(open_profit, ZERO))
+
+
+def portfolio_of(
+    books: Books, market: str, *, money: Money, prices: Mapping[str, Decimal]
+) -> Portfolio:
+    """Everything risk asks before an order in `market`."""
+    valued = prices_of(books.holdings, prices)
+    equity_krw = EXACT.add(money.total_krw, worth(books.holdings, valued))
+    pnl = profit(books.holdings, valued, books.realized_krw)
+    peak = max(pnl, books.peak_krw)
+    return Portfolio(
+        cash_krw=money.free_krw - books.unseen_krw,
+        equity_krw=equity_krw,
+        day_loss_krw=max(books.opened_krw - pnl, ZERO),
+        drawdown_pct=drawdown_pct(pnl_krw=pnl, peak_krw=peak, equity_krw=equity_krw),
+        orders_today=books.orders_today,
+        holdings=books.holdings,
+        prices=valued,
+        open_orders=books.open_orders,
+        last_order_at=books.last_order_at,
+        exit_refused_at=books.exit_refused_at,
+        free_volume=money.free_volumes.get(market.partition("-")[2]),
+    )
