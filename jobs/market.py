@@ -17,8 +17,8 @@ from jobs.errors import BadData, JobError, Refused, Transient
 from jobs.selection import Selection
 from jobs.spec import Clock, Slot, current_tally
 from jobs.store import candles as candle_store
-from jobs.store import market_data
 from jobs.store.db import Database
+from jobs.store.snapshots import Snapshots
 from jobs.upbit.client import UpbitClient
 from jobs.upbit.ticks import quote_of
 from jobs.upbit.wire import Candle, Ticker
@@ -45,6 +45,7 @@ class MarketJob:
     max_concurrency: int = 10
     pages_per_run: int = 300
     plan: CandlePlan = field(default_factory=CandlePlan)
+    snapshots: Snapshots | None = None
 
     async def run(self, slot: Slot) -> int:  # noqa: ARG002 - every job is handed its slot
         """Fetch and store; return how many rows are new or different.
@@ -83,7 +84,8 @@ class _Run:
         except JobError as exc:
             self._fail(exc, "tickers")
             return
-        self._count(len(await market_data.insert(self._job.db, tickers)))
+        snapshots = self._job.snapshots or Snapshots(db=self._job.db)
+        self._count(len(await snapshots.insert(tickers)))
 
     async def store_candles(self) -> None:
         """Store the candles that are due, and note which minutes have none."""

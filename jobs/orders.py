@@ -9,7 +9,7 @@
 One market's trouble never stops the others: it is kept, and raised when everything was tried.
 """
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -58,8 +58,8 @@ class Memory:
 class OrdersJob:
     """Trades what the newest signals and the exit rules ask for, within every limit in force.
 
-    `standing` is shared with whoever reconciles at start. Safe to run again after any failure, and
-    after any crash.
+    `standing` is shared with whoever reconciles at start; `settings` gives the rules in force
+    (default: the database). Safe to run again after any failure, and after any crash.
     """
 
     desk: Desk
@@ -69,12 +69,11 @@ class OrdersJob:
     memory: Memory = field(default_factory=Memory)
     reconcile_every: timedelta = timedelta(minutes=5)
     equity_every: timedelta = timedelta(minutes=1)
+    settings: Callable[[], Awaitable[Settings]] | None = None
 
     async def run(self, slot: Slot) -> int:
         """Do one pass; return how many rows it wrote. Raises the first trouble, transient first."""
-        async with self.desk.db.begin() as conn:
-            settings = await settings_store.read(conn)
-        work = _Pass(job=self, settings=settings, run_id=slot.run_id)
+        work = _Pass(job=self, settings=await self._settings_in_force(), run_id=slot.run_id)
         await work.unhalt()
         await work.tend_open()
         await work.leave()
@@ -83,6 +82,13 @@ class OrdersJob:
         await work.keep_equity()
         work.raise_first()
         return work.rows
+
+    async def _settings_in_force(self) -> Settings:
+        """The rules of this pass; what is placed obeys those that its own transaction reads."""
+        if self.settings is not None:
+            return await self.settings()
+        async with self.desk.db.begin() as conn:
+            return await settings_store.read(conn)
 
 
 @dataclass(slots=True, kw_only=True)

@@ -1,7 +1,7 @@
 """Which markets to work on: those named, all of a quote currency, or the top by turnover."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -45,8 +45,6 @@ class Selection:
     ttl_s: float = 3600.0
     _chosen: tuple[str, ...] = ()
     _chosen_at: datetime | None = None
-    _called: dict[str, str] = field(default_factory=dict)
-    _called_at: datetime | None = None
 
     @property
     def is_fixed(self) -> bool:
@@ -67,13 +65,13 @@ class Selection:
         return self.names or self._chosen
 
     async def called(self) -> Mapping[str, str]:
-        """The markets now and the exchange's English name of each (its code where it has none)."""
+        """The markets now and the exchange's English name of each (its code where it has none).
+
+        Asks the listing each time: the daemon's remembers.
+        """
         markets = await self.current()
-        if self._is_old(self._called_at):
-            listed = await self.listing.markets()
-            self._called = {market.market: market.english_name for market in listed}
-            self._called_at = self.clock()
-        return {market: self._called.get(market, market) for market in markets}
+        called = {market.market: market.english_name for market in await self.listing.markets()}
+        return {market: called.get(market, market) for market in markets}
 
     def _is_old(self, since: datetime | None) -> bool:
         return since is None or self.clock() - since >= timedelta(seconds=self.ttl_s)

@@ -15,10 +15,11 @@ from jobs import features, inputs
 from jobs.decisions import Decision, Inputs, MarketInput, Source, Verdict
 from jobs.spec import Clock, Slot
 from jobs.store import candles as candle_store
-from jobs.store import llm_calls, market_data, positions
+from jobs.store import llm_calls, positions
 from jobs.store import signals as signal_store
 from jobs.store.db import Database
 from jobs.store.signals import NewSignal
+from jobs.store.snapshots import Snapshots
 from jobs.trading.portfolio import Mode
 from jobs.upbit.wire import Candle
 
@@ -42,6 +43,7 @@ class SignalsJob:
     clock: Clock
     unit: int = 1
     max_data_age_s: float = 180.0
+    snapshots: Snapshots | None = None
 
     async def run(self, slot: Slot) -> int:
         """Decide about every market with a new candle; return how many signals were stored."""
@@ -55,7 +57,8 @@ class SignalsJob:
         now, names = self.clock(), await self.markets()
         found = await candle_store.window(self.db, list(names), self.unit, inputs.COUNT, now)
         windows = {name: inputs.finished(found[name], now) for name in names}
-        snapshots = await market_data.latest(self.db, list(names))
+        known = self.snapshots or Snapshots(db=self.db)
+        snapshots = await known.latest(list(names))
         left_out = dict(inputs.left_out(windows, snapshots, now=now, max_age_s=self.max_data_age_s))
         newest = {name: windows[name][-1].ts for name in names if name not in left_out}
         for market in await signal_store.already_decided(self.db, self.source_name, newest):
