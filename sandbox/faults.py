@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
+from decimal import Decimal
 from fnmatch import fnmatchcase
 from typing import Literal, cast, get_args
 
@@ -65,6 +66,8 @@ class Fault:
         numbers = (fault.nth, fault.count, fault.delay_ms, fault.drip_ms, fault.hide_ms)
         if not all(isinstance(each, int) for each in numbers):
             raise ValueError("nth, count and the milliseconds are whole numbers")
+        if fault.share is not None and not 0 <= Decimal(str(fault.share)) <= 1:
+            raise ValueError("share is a number from 0 to 1")
         return fault
 
     def shown(self) -> dict[str, object]:

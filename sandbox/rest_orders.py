@@ -58,7 +58,7 @@ def place(call: Call) -> object:
         request,
         now=call.now,
         book=_book(call, request.market),
-        share=None if fault is None or fault.share is None else Decimal(fault.share),
+        share=None if fault is None or fault.share is None else Decimal(str(fault.share)),
     )
     hide_ms = max(call.venue.options.hide_new_order_ms, fault.hide_ms if fault else 0)
     if hide_ms:

@@ -59,6 +59,7 @@ def test_matching_by_method_path_market_and_number() -> None:
         ({"action": "explode"}, "action is one of"),
         ({"when": "during"}, "when of"),
         ({"nth": "1"}, "whole numbers"),
+        ({"share": "1.5"}, "from 0 to 1"),
     ],
 )
 def test_a_fault_that_makes_no_sense_is_refused(raw: dict[str, Any], message: str) -> None:
