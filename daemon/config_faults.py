@@ -82,9 +82,12 @@ def _model_at(dotted: str) -> type[BaseModel]:
 
 def _item_model(info: FieldInfo) -> type[BaseModel] | None:
     """The section inside a list or a table of sections (hooks, prices)."""
-    for argument in get_args(info.annotation):
+    todo = list(get_args(info.annotation))
+    while todo:
+        argument = todo.pop(0)
         if isinstance(argument, type) and issubclass(argument, BaseModel):
             return argument
+        todo += get_args(argument)
     return None
 
 

@@ -18,6 +18,7 @@ from pydantic import (
     model_validator,
 )
 
+from daemon.config_gemini import GeminiConfig
 from daemon.config_jobs import DURATION, JobsConfig, Section
 from daemon.config_values import (
     Amount,
@@ -37,7 +38,6 @@ from daemon.config_values import (
 )
 
 MARKETS = 'a list such as ["KRW-BTC", "KRW-ETH"], or "KRW-*", or {top = 10}'
-PRICE = "0 or more USD for a million tokens"
 DEFAULT_MARKETS = ("KRW-BTC", "KRW-ETH", "KRW-XRP", "KRW-SOL", "KRW-DOGE")
 
 
@@ -125,67 +125,6 @@ class UpbitConfig(Section):
     timeout: Annotated[Duration, Field(description=DURATION)] = timedelta(seconds=5)
     max_concurrency: Annotated[int, Field(ge=1, le=100, description="1 to 100")] = 10
     rate_share: Annotated[Number, Field(gt=0, le=1, description="more than 0, at most 1")] = 0.9
-
-
-class ModelPrice(Section):
-    """What a model costs, in USD for a million tokens; `cached` as `input` where it is missing."""
-
-    input: Annotated[Amount, Field(ge=0, description=PRICE)]
-    output: Annotated[Amount, Field(ge=0, description=PRICE)]
-    cached: Annotated[Amount | None, Field(ge=0, description=PRICE)] = None
-
-
-def _price(input_usd: str, output_usd: str, cached_usd: str) -> ModelPrice:
-    return ModelPrice(
-        input=Decimal(input_usd), output=Decimal(output_usd), cached=Decimal(cached_usd)
-    )
-
-
-def default_prices() -> dict[str, ModelPrice]:
-    """The published prices of 2026-11; config.toml holds the same table."""
-    return {
-        "gemini-3.8-flash": _price("0.75", "3.75", "0.075"),
-        "gemini-3.6-flash": _price("1.50", "7.50", "0.15"),
-        "gemini-3.5-flash": _price("1.50", "9.00", "0.15"),
-        "gemini-3.5-flash-lite": _price("0.30", "2.50", "0.03"),
-        "gemini-3.1-flash-lite": _price("0.25", "1.50", "0.025"),
-        "gemini-2.5-pro": _price("1.25", "10.00", "0.125"),
-        "gemini-2.5-flash": _price("0.30", "2.50", "0.03"),
-        "gemini-2.5-flash-lite": _price("0.10", "0.40", "0.01"),
-    }
-
-
-class GeminiConfig(Section):
-    """[gemini]"""
-
-    sdk: Annotated[
-        Literal["google-genai", "google-generativeai"],
-        Field(description='"google-genai" or "google-generativeai"'),
-    ] = "google-genai"
-    base_url: Annotated[
-        str,
-        AfterValidator(unversioned),
-        Field(description='"" for Google\'s own, or https:// (http:// on this machine)'),
-    ] = ""
-    api_version: Annotated[
-        Literal["v1", "v1beta", "v1alpha"], Field(description='"v1beta", "v1" or "v1alpha"')
-    ] = "v1beta"
-    model: Annotated[
-        str,
-        Field(
-            pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$",
-            description='a model\'s name without "models/"',
-        ),
-    ] = "gemini-3.5-flash-lite"
-    timeout: Annotated[Duration, Field(description=DURATION)] = timedelta(seconds=30)
-    daily_budget_usd: Annotated[
-        Amount, Field(ge=0, le=100_000, description="an amount from 0 to 100000 USD")
-    ] = Decimal("1.00")
-    max_output_tokens: Annotated[int, Field(ge=64, le=65_536, description="64 to 65536")] = 4096
-    temperature: Annotated[Number, Field(ge=0, le=2, description="0 to 2")] = 1.0
-    prices: Annotated[
-        dict[str, ModelPrice], Field(description="{input = 0.30, output = 2.50, cached = 0.03}")
-    ] = Field(default_factory=default_prices)
 
 
 def _known_source(value: str) -> str:

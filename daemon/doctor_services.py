@@ -191,7 +191,7 @@ async def gemini(config: Config, clock: Clock) -> list[Finding]:
     if config.signals.source != "gemini":
         return [note(GEMINI, f"not used: signals.source is {config.signals.source!r}")]
     found = _old_sdk(config)
-    if section.model not in section.prices:
+    if not section.price_table().knows(section.model):
         mend = f'add "{section.model}" = {{input = ..., output = ...}} to [gemini.prices]'
         said = f"{section.model} has no price and counts as the dearest model"
         found.append(warning(GEMINI, said, mend))

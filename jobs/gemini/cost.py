@@ -90,6 +90,10 @@ class Prices:
             raise ValueError("the price table is empty")
         self._table = table
 
+    def knows(self, model: str) -> bool:
+        """Whether `model` has a price of its own."""
+        return self._entries(model) is not None
+
     def cost(self, model: str, usage: Usage, on: date) -> Cost:
         """The cost of `usage` by the model version that answered, at the price of `on`."""
         price = self._price(model, on)
@@ -113,9 +117,12 @@ class Prices:
         return max(price.cost(usage) for price in prices)
 
     def _price(self, model: str, on: date) -> Price | None:
-        name = model.removeprefix("models/")
-        table = self._table.get(name) or self._table.get(VERSION_SUFFIX.sub("", name))
+        table = self._entries(model)
         return None if table is None else _in_force(table, on)
+
+    def _entries(self, model: str) -> Sequence[Price] | None:
+        name = model.removeprefix("models/")
+        return self._table.get(name) or self._table.get(VERSION_SUFFIX.sub("", name))
 
 
 def parse_prices(table: Mapping[str, object]) -> Prices:

@@ -27,11 +27,18 @@ QUOTA = "budget_exhausted:gemini-quota"
 REJECTED = "model_output_rejected:gemini"
 LONGEST_ERROR = 1000
 NOTHING = Usage()
+ROOM_TOKENS = 4096
+"""Output beside the decisions: thoughts, which no Gemini 3 can be kept from."""
+TOKENS_PER_MARKET = 160
+"""More than a decision with a reason of 200 characters takes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asking:
-    """How Gemini is asked. `temperature` None leaves the model's own."""
+    """How Gemini is asked. `temperature` None leaves the model's own.
+
+    `max_output_tokens` is the most that a call may ask for; few markets ask for less.
+    """
 
     model: str
     max_output_tokens: int
@@ -87,7 +94,9 @@ class GeminiSource:
             system=prompt.system_text(),
             prompt=prompt.render(inputs),
             schema=SCHEMA,
-            max_output_tokens=self.asking.max_output_tokens,
+            max_output_tokens=min(
+                self.asking.max_output_tokens, ROOM_TOKENS + TOKENS_PER_MARKET * len(inputs.markets)
+            ),
             timeout_s=self.asking.timeout_s,
             temperature=self.asking.temperature,
         )

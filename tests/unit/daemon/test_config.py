@@ -2,7 +2,7 @@
 
 import re
 import tomllib
-from datetime import timedelta
+from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import pytest
 
 from daemon.config import Config, ConfigError, from_mapping, load, locate
 from daemon.config_values import Markets
+from jobs.gemini.model import Usage
 
 KEYS = {"GEMINI_API_KEY": "AIza-not-a-real-key-0001"}
 SHIPPED = Path(__file__).parents[3] / "config.toml"
@@ -101,6 +102,23 @@ WRONG = [
     ("[gemini.prices]\nx = {input = 1}", "gemini.prices.x.output: is missing; allowed: 0 or more"),
     ("[gemini.prices]\nx = {imput = 1}", "gemini.prices.x.imput = 1: unknown key; did you mean"),
     ("[gemini.prices]\nx = 1", "gemini.prices.x = 1: allowed: a table"),
+    ("[gemini.prices]\nx = []", "gemini.prices.x = []: holds no price"),
+    (
+        "[gemini.prices]\nx = [{input = 1, output = 2}, {input = 2, output = 3}]",
+        "two prices begin on the same day",
+    ),
+    (
+        "[gemini.prices]\nx = [{input = 1, output = 2}, {input = -2, output = 3}]",
+        "gemini.prices.x.1.input = -2: allowed: 0 or more",
+    ),
+    (
+        "[gemini.prices]\nx = {input = 1, output = 2, since = 'soon'}",
+        "gemini.prices.x.since = 'soon': not a day such as 2027-01-01; allowed: a day",
+    ),
+    (
+        "[gemini.prices]\nx = {input = 1, output = 2, since = 2027-01-01T00:00:00}",
+        "gemini.prices.x.since = ",
+    ),
     ("[jobs.market]\ncron = '*/5 * * * 1-5'", "weekday by number: some programs count 1 as Monday"),
     ("[jobs.market]\ncron = '* * * *'", "has 4 fields, not 5"),
     ("[jobs.market]\ncron = '60 * * * *'", "minute '60': not 0 to 59"),
@@ -288,6 +306,34 @@ def test_markets(file: Path, text: str, markets: Markets) -> None:
     config = read(file, f"[trading]\nmarkets = {text}")
     assert config.trading.markets == markets
     assert config.trading.markets.everything == (markets == Markets())
+
+
+def test_prices_are_laid_over_the_published_ones(file: Path) -> None:
+    config = read(
+        file,
+        """[gemini.prices]
+        "gemini-3.5-flash-lite" = {input = 1, output = 2, long_input = 3, long_output = 4}
+        mine = [{input = 1, output = 2}, {since = 2026-12-01, input = 3, output = 4}]
+        """,
+    )
+    prices, million = config.gemini.price_table(), Usage(prompt=1_000_000)
+    new_year, before = date(2027, 1, 1), date(2026, 11, 30)
+    assert prices.cost("gemini-3.5-flash-lite", million, before).usd == 3
+    assert prices.cost("mine", Usage(prompt=1000), before).usd == Decimal("0.001")
+    assert prices.cost("mine", Usage(prompt=1000), date(2026, 12, 1)).usd == Decimal("0.003")
+    assert prices.cost("gemini-3.8-flash", million, before).usd == Decimal("0.75")
+    assert prices.cost("gemini-3.8-flash", million, new_year).usd == Decimal("1.50")
+    assert prices.knows("gemini-3.7-flash")
+    assert not prices.knows("gemini-0-none")
+
+
+def test_prices_may_come_from_the_environment(file: Path) -> None:
+    file.write_text("", "utf-8")
+    given = (
+        '{"mine": [{"input": 1, "output": 2}, {"since": "2027-01-01", "input": 3, "output": 4}]}'
+    )
+    config = load(file, KEYS | {"UPBITD_GEMINI__PRICES": given})
+    assert [price.since for price in config.gemini.prices["mine"]] == [None, date(2027, 1, 1)]
 
 
 def test_cron_takes_the_place_of_the_default_interval(file: Path) -> None:
