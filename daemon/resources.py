@@ -12,7 +12,6 @@ from jobs.decisions import Source, load_source
 from jobs.errors import Transient
 from jobs.gates import Closed, Gates
 from jobs.gemini.client import Connection, GeminiClient, open_model
-from jobs.gemini.cost import parse_prices
 from jobs.gemini.source import Asking, GeminiSource
 from jobs.rules import RulesSource
 from jobs.spec import Clock, Notifier
@@ -118,9 +117,7 @@ def _source(base: Foundation, model: GeminiClient | None) -> Source:
         return GeminiSource(
             model=model,
             db=base.database,
-            prices=parse_prices(
-                {name: price.model_dump() for name, price in gemini.prices.items()}
-            ),
+            prices=gemini.price_table(),
             asking=Asking(
                 model=gemini.model,
                 max_output_tokens=gemini.max_output_tokens,
