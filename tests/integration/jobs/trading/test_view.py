@@ -1,0 +1,75 @@
+"""What markets show and allow, asked once and remembered as long as allowed."""
+
+from decimal import Decimal
+
+import pytest
+from fixtures.trading import BTC, PRICE, Trading
+
+from jobs.errors import Unavailable
+from jobs.trading.view import published_chance
+from jobs.upbit.wire import Orderbook
+
+ETH = "KRW-ETH"
+
+
+async def test_prices_of_several_markets_are_one_call(trading: Trading) -> None:
+    assert await trading.view.prices({BTC, ETH}) == {BTC: PRICE, ETH: Decimal(5_000_000)}
+    assert trading.venue.calls == ["tickers"]
+
+
+async def test_nothing_wanted_is_nothing_asked(trading: Trading) -> None:
+    assert await trading.view.prices(()) == {}
+    assert await trading.view.best_asks(()) == {}
+    assert await trading.view.stored(()) == {}
+    assert trading.venue.calls == []
+
+
+async def test_a_market_nobody_sells_in_has_no_best_ask(trading: Trading) -> None:
+    async def books(_markets: object) -> list[Orderbook]:
+        return [Orderbook(market=BTC, ts=trading.clock(), units=())]
+
+    trading.venue.orderbooks = books  # type: ignore[method-assign, assignment]  # an empty book
+    assert await trading.view.best_asks({BTC}) == {}
+
+
+async def test_stored_prices_are_fresh_up_to_their_limit(trading: Trading) -> None:
+    await trading.collect(BTC, age_s=180)
+    await trading.collect(ETH, age_s=181)
+    stored = await trading.view.stored({BTC, ETH})
+    assert set(stored) == {BTC, ETH}
+    assert trading.view.fresh(stored) == {BTC: PRICE}
+
+
+async def test_balances_count_what_is_locked_in_the_total_only(trading: Trading) -> None:
+    trading.venue.engine.ledger.lock("KRW", Decimal(1000))
+    money = await trading.view.money()
+    assert (money.total_krw, money.free_krw) == (Decimal(10_000_000), Decimal(9_999_000))
+    assert money.at == trading.clock()
+
+
+async def test_an_account_without_won_has_none(trading: Trading) -> None:
+    async def nothing() -> list[object]:
+        return []
+
+    trading.venue.accounts = nothing  # type: ignore[method-assign, assignment]  # empty
+    money = await trading.view.money()
+    assert money.total_krw == money.free_krw == 0
+    assert money.free_volumes == {}
+
+
+async def test_order_rules_are_asked_once_an_hour(trading: Trading) -> None:
+    await trading.view.chance(BTC)
+    await trading.clock.sleep(3599)
+    await trading.view.chance(BTC)
+    assert trading.venue.calls == ["chance"]
+    await trading.clock.sleep(1)
+    await trading.view.chance(BTC)
+    assert trading.venue.calls == ["chance", "chance"]
+
+
+async def test_an_exit_falls_back_on_the_published_rules(trading: Trading) -> None:
+    trading.venue.down = Unavailable("no answer")
+    assert await trading.view.exit_chance(BTC) == published_chance(BTC)
+    assert published_chance(BTC).ask_min_total == 5000
+    with pytest.raises(Unavailable):
+        await trading.view.chance(BTC)
