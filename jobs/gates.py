@@ -25,27 +25,38 @@ class Gates:
     """The closed gates of this process.
 
     Instants are wall clock, because a ban outlives the process; `on_close` is told of every new
-    closing, so that the root can store it.
+    closing, so that the root can store it. With `elapsed`, a clock that nobody sets, a step of
+    the wall clock neither opens a gate early nor keeps it closed.
     """
 
-    def __init__(self, clock: Clock, on_close: Callable[[Closed], None] | None = None) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        on_close: Callable[[Closed], None] | None = None,
+        elapsed: Callable[[], float] | None = None,
+    ) -> None:
         self._clock = clock
         self._on_close = on_close
+        self._elapsed = elapsed or (lambda: clock().timestamp())
         self._closed: dict[str, Closed] = {}
+        self._open_s: dict[str, float] = {}
 
     def close(self, name: str, wait_s: float, *, source: WaitSource, reason: str) -> None:
         """Close `name` for `wait_s` seconds from now; a longer closing in force stays."""
-        until = self._clock() + timedelta(seconds=wait_s)
-        if (present := self._closed.get(name)) is not None and present.until >= until:
+        if name in self._closed and self._left_s(name) >= wait_s:
             return
+        until = self._clock() + timedelta(seconds=wait_s)
         closed = Closed(name=name, until=until, source=source, reason=reason)
         self._closed[name] = closed
+        self._open_s[name] = self._elapsed() + wait_s
         if self._on_close is not None:
             self._on_close(closed)
 
     def restore(self, closed: Closed) -> None:
         """Take over a closing that an earlier process stored."""
         self._closed[closed.name] = closed
+        left_s = (closed.until - self._clock()).total_seconds()
+        self._open_s[closed.name] = self._elapsed() + left_s
 
     def wait_s(self, name: str) -> float:
         """Seconds until `name` and the dependency it belongs to are open; 0 when they are."""
@@ -62,8 +73,7 @@ class Gates:
         return [gate for name, gate in self._closed.items() if self._left_s(name) > 0]
 
     def _left_s(self, name: str) -> float:
-        gate = self._closed.get(name)
-        return 0.0 if gate is None else max(0.0, (gate.until - self._clock()).total_seconds())
+        return max(0.0, self._open_s.get(name, 0.0) - self._elapsed())
 
     @staticmethod
     def _refusal(gate: Closed, left_s: float) -> Transient:

@@ -1,5 +1,6 @@
 """What a job is: its name, its function, how slots treat it, and what it is handed."""
 
+import time
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -12,6 +13,17 @@ Clock = Callable[[], datetime]
 
 Sleep = Callable[[float], Awaitable[None]]
 """Waits for so many seconds (asyncio.sleep, or a fake in tests)."""
+
+
+Lane = Literal["orders", "work"]
+"""Who may use what is kept free: `orders` is what can change the account, `work` all else."""
+
+_BOOT_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+
+def boot_s() -> float:
+    """Seconds that no step of the wall clock changes; they pass while the machine sleeps, too."""
+    return time.clock_gettime(_BOOT_CLOCK)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -28,6 +40,10 @@ class Tally:
 
 current_tally: ContextVar[Tally | None] = ContextVar("current_tally", default=None)
 """The tally of the run on whose behalf the present task works; None outside a run."""
+
+
+current_lane: ContextVar[Lane] = ContextVar("current_lane", default="work")
+"""On whose behalf the present task works; decides about connections that are kept free."""
 
 
 def count_api_call() -> None:
@@ -49,15 +65,21 @@ class Slot:
 class JobSpec:
     """A job. `run` returns how many rows it wrote; it raises what jobs/errors.py names.
 
-    `overlap` is what happens to a slot that comes due while the previous run is still busy;
-    `misfire` what happens to slots that were missed (down-time, suspend, clock jumps).
+    `overlap` is what happens to a slot that comes due while the previous run is still busy:
+    `skip` closes it as skipped, `queue` runs it afterwards unless a newer one came due meanwhile.
+
+    `misfire` is what happens to the newest of the slots that are handed over late (suspend, clock
+    jump, stuck loop): `newest` runs it however late, `skip` runs it only within
+    `misfire_grace_s`. Older ones are always skipped.
     """
 
     name: str
     run: Callable[[Slot], Awaitable[int]]
     deadline_s: float
-    overlap: Literal["skip"] = "skip"
-    misfire: Literal["skip"] = "skip"
+    overlap: Literal["skip", "queue"] = "skip"
+    misfire: Literal["newest", "skip"] = "newest"
+    misfire_grace_s: float = 30.0
+    lane: Lane = "work"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from jobs.errors import Transient, Unavailable
+from jobs.store.fence import Fence
 
 T = TypeVar("T")
 
@@ -50,12 +51,15 @@ class PoolStats:
 class Database:
     """The one way to the database.
 
-    `checkout` lends a psycopg connection in autocommit straight from the pool.
+    `checkout` lends a psycopg connection in autocommit straight from the pool. With a `fence`
+    every transaction raises StaleEpoch once a later leader exists; `connection` is for reading
+    then.
     """
 
     engine: AsyncEngine
     checkout: Callable[[], AbstractAsyncContextManager[psycopg.AsyncConnection]]
     pool_stats: Callable[[], PoolStats]
+    fence: Fence | None = None
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[psycopg.AsyncConnection]:
@@ -69,6 +73,8 @@ class Database:
         """Open one READ COMMITTED transaction: committed at the end, rolled back on an error."""
         with translated():
             async with self.engine.begin() as connection:
+                if self.fence is not None:
+                    await self.fence.stand(connection)
                 yield connection
 
     async def serializable(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
@@ -90,6 +96,8 @@ class Database:
         async with self.engine.connect() as connection:
             await connection.execution_options(isolation_level="SERIALIZABLE")
             async with connection.begin():
+                if self.fence is not None:
+                    await self.fence.stand(connection)
                 return await work(connection)
 
 

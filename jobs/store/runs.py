@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import func, select, update
+from sqlalchemy import BigInteger, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from jobs.spec import Slot
@@ -15,18 +15,21 @@ KEY = ("job", "scheduled_at")
 
 
 async def claim(db: Database, slot: Slot, started_at: datetime) -> bool:
-    """Make the slot ours; False when it has a row already, so that nobody runs a slot twice."""
-    row = (
-        insert(job_runs)
-        .values(
-            job=slot.job,
-            scheduled_at=slot.scheduled_at,
-            run_id=slot.run_id,
-            started_at=started_at,
-        )
-        .on_conflict_do_nothing()
-        .returning(job_runs.c.run_id)
+    """Make the slot ours; False when another run has it, so that nobody runs a slot twice.
+
+    Asking again for the same run, after an answer that was lost, is True again.
+    """
+    new = insert(job_runs).values(
+        job=slot.job,
+        scheduled_at=slot.scheduled_at,
+        run_id=slot.run_id,
+        started_at=started_at,
     )
+    row = new.on_conflict_do_update(
+        index_elements=KEY,
+        set_={"started_at": job_runs.c.started_at},
+        where=(job_runs.c.run_id == new.excluded.run_id) & job_runs.c.outcome.is_(None),
+    ).returning(job_runs.c.run_id)
     async with db.begin() as tx:
         return (await tx.execute(row)).first() is not None
 
@@ -102,3 +105,14 @@ async def newest(db: Database) -> dict[str, datetime]:
     last = select(job_runs.c.job, func.max(job_runs.c.scheduled_at)).group_by(job_runs.c.job)
     async with db.begin() as tx:
         return {row[0]: row[1] for row in await tx.execute(last)}
+
+
+async def past(db: Database, since: datetime) -> tuple[datetime | None, int]:
+    """Return the newest instant of all slots, and the highest microsecond within a millisecond
+    of those later than `since`: how often instants were repeated (daemon/slot_clock.py).
+    """
+    newest = select(func.max(job_runs.c.scheduled_at))
+    microsecond = func.extract("microseconds", job_runs.c.scheduled_at).cast(BigInteger) % 1000
+    repeats = select(func.max(microsecond)).where(job_runs.c.scheduled_at > since)
+    async with db.begin() as tx:
+        return (await tx.execute(newest)).scalar(), (await tx.execute(repeats)).scalar() or 0

@@ -111,6 +111,7 @@ llm_calls = Table(
     _maybe_instant("settled_at"),
     Index("llm_calls_day", "day"),
     Index("llm_calls_created_at", text("created_at DESC")),
+    Index("llm_calls_prompts", "created_at", postgresql_where=text("prompt <> ''")),
 )
 
 signals = Table(
@@ -135,6 +136,11 @@ signals = Table(
     Index("signals_status_created_at", "status", "created_at"),
     Index("signals_market_created_at", "market", text("created_at DESC")),
     Index("signals_created_at", text("created_at DESC")),
+    Index(
+        "signals_demand",
+        "created_at",
+        postgresql_where=text("action IN ('buy', 'sell') AND status IN ('new', 'expired')"),
+    ),
 )
 
 orders = Table(
@@ -185,6 +191,7 @@ order_events = Table(
     Column("to_state", Text),
     Column("detail", JSONB, nullable=False, server_default="{}"),
     Index("order_events_order_id", "order_id", "id"),
+    Index("order_events_unknown", "order_id", postgresql_where=text("to_state = 'unknown'")),
 )
 
 fills = Table(
@@ -246,6 +253,7 @@ paper_orders = Table(
     Column("body", JSONB, nullable=False),
     _instant("created_at"),
     Index("paper_orders_open", "created_at", postgresql_where=text("state = 'wait'")),
+    Index("paper_orders_created_at", "created_at"),
 )
 
 settings = Table(
@@ -291,6 +299,7 @@ job_runs = Table(
     _numeric("cost_usd", default="0"),
     Index("job_runs_job_scheduled_at", "job", text("scheduled_at DESC")),
     Index("job_runs_scheduled_at", text("scheduled_at DESC")),
+    Index("job_runs_open", "scheduled_at", postgresql_where=text("outcome IS NULL")),
 )
 
 alerts = Table(
@@ -325,6 +334,12 @@ alert_deliveries = Table(
     _now("next_at"),
     _maybe_instant("delivered_at"),
     Column("last_error", Text),
+    Index(
+        "alert_deliveries_waiting",
+        "hook",
+        "alert_id",
+        postgresql_where=text("delivered_at IS NULL"),
+    ),
 )
 
 gates = Table(
@@ -344,4 +359,31 @@ leadership = Table(
     Column("epoch", BigInteger, nullable=False),
     _text("holder"),
     _now("since"),
+)
+
+leases = Table(
+    "leases",
+    metadata,
+    Column("account", Text, primary_key=True),
+    Column("epoch", BigInteger, nullable=False),
+    Column("beats", BigInteger, nullable=False, server_default=text("0")),
+    _text("session"),
+    Column(
+        "renewed_at",
+        DateTime(timezone=True),
+        nullable=False,
+        server_default=text("clock_timestamp()"),
+    ),
+)
+
+job_controls = Table(
+    "job_controls",
+    metadata,
+    Column("job", Text, primary_key=True),
+    Column("paused", Boolean, nullable=False, server_default=text("false")),
+    Column("runs_asked", BigInteger, nullable=False, server_default=text("0")),
+    Column("runs_done", BigInteger, nullable=False, server_default=text("0")),
+    _maybe_instant("follow_up_at"),
+    _now("updated_at"),
+    Column("updated_by", Text, nullable=False, server_default=text("CURRENT_USER")),
 )
