@@ -24,6 +24,38 @@ class Exit:
     reason: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Levels:
+    """The prices at which each exit of one holding is due; None where it is switched off."""
+
+    stop: Decimal | None
+    goal: Decimal | None
+    trail: Decimal | None
+
+    def calls_at(self, price: Decimal) -> bool:
+        """Whether any exit is due at `price`."""
+        return (
+            (self.stop is not None and price <= self.stop)
+            or (self.goal is not None and price >= self.goal)
+            or (self.trail is not None and price <= self.trail)
+        )
+
+
+def levels(holding: Holding, settings: Settings, high: Decimal) -> Levels:
+    """Where the exits of `holding` lie when `high` is the highest price after those it has seen."""
+    stop, goal, trail = (
+        settings.stop_loss_pct,
+        settings.take_profit_pct,
+        settings.trailing_stop_pct,
+    )
+    top = max(holding.high_price, high)
+    return Levels(
+        stop=holding.avg_price * (1 - stop / _HUNDRED) if stop else None,
+        goal=holding.avg_price * (1 + goal / _HUNDRED) if goal else None,
+        trail=top * (1 - trail / _HUNDRED) if trail else None,
+    )
+
+
 def decide(holding: Holding, price: Decimal, settings: Settings) -> Exit | None:
     """The exit that `price` calls for; a loss goes before a profit, that before the trail.
 
@@ -31,16 +63,13 @@ def decide(holding: Holding, price: Decimal, settings: Settings) -> Exit | None:
     """
     if not holding.volume:
         return None
-    stop = holding.avg_price * (1 - settings.stop_loss_pct / _HUNDRED)
-    if settings.stop_loss_pct and price <= stop:
-        return _exit("stop_loss", price, "at or under", stop, settings.stop_loss_pct)
-    goal = holding.avg_price * (1 + settings.take_profit_pct / _HUNDRED)
-    if settings.take_profit_pct and price >= goal:
-        return _exit("take_profit", price, "at or over", goal, settings.take_profit_pct)
-    high = max(holding.high_price, price)
-    trail = high * (1 - settings.trailing_stop_pct / _HUNDRED)
-    if settings.trailing_stop_pct and price <= trail:
-        return _exit("trailing_stop", price, "at or under", trail, settings.trailing_stop_pct)
+    at = levels(holding, settings, price)
+    if at.stop is not None and price <= at.stop:
+        return _exit("stop_loss", price, "at or under", at.stop, settings.stop_loss_pct)
+    if at.goal is not None and price >= at.goal:
+        return _exit("take_profit", price, "at or over", at.goal, settings.take_profit_pct)
+    if at.trail is not None and price <= at.trail:
+        return _exit("trailing_stop", price, "at or under", at.trail, settings.trailing_stop_pct)
     return None
 
 

@@ -36,6 +36,22 @@ def new_uuid() -> str:
     return str(uuid4())
 
 
+def chance_of(market: str, rules: Rules) -> Chance:
+    """Fees, totals and order types of `market` where orders follow `rules`."""
+    fee = rules.fee(market)
+    return Chance(
+        market=market,
+        bid_fee=fee,
+        ask_fee=fee,
+        bid_min_total=ticks.min_total(market),
+        ask_min_total=ticks.min_total(market),
+        max_total=ticks.max_total(market) or UNLIMITED,
+        state="active",
+        bid_types=BID_TYPES,
+        ask_types=ASK_TYPES,
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class _Held:
     """The account as this process knows it, true as long as its version stands."""
@@ -135,18 +151,7 @@ class PaperExchange:
 
     async def chance(self, market: str) -> Chance:
         """Fees, totals and order types of `market`."""
-        fee = self._rules.fee(market)
-        return Chance(
-            market=market,
-            bid_fee=fee,
-            ask_fee=fee,
-            bid_min_total=ticks.min_total(market),
-            ask_min_total=ticks.min_total(market),
-            max_total=ticks.max_total(market) or UNLIMITED,
-            state="active",
-            bid_types=BID_TYPES,
-            ask_types=ASK_TYPES,
-        )
+        return chance_of(market, self._rules)
 
     async def test_order(self, request: OrderRequest) -> None:
         """Check `request` and create nothing. Raises Refused."""
