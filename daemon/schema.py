@@ -4,6 +4,7 @@ Everything here blocks; call it through `asyncio.to_thread`.
 """
 
 import importlib.util
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from jobs.store.db import translated
 MIGRATION_LOCK = 0x7570_6269_7464  # "upbitd": one migrator at a time in a database
 APPLICATION_NAME = "upbitd-migrate"
 CONNECT_TIMEOUT_S = 5
+TRY_LOCK_S = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,11 +76,21 @@ def status(url: str) -> Status:
 @contextmanager
 def _migrating(url: str) -> Iterator[Config]:
     with _connected(url) as connection:
-        connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": MIGRATION_LOCK})
-        connection.commit()  # the lock is the session's and outlives every transaction
+        _lock(connection)
         config = _config()
         config.attributes["connection"] = connection
         yield config
+
+
+def _lock(connection: Connection) -> None:
+    """Wait for the lock by trying: a statement that waits holds a snapshot, and an index that is
+    built concurrently waits for all snapshots, its own migrator's rivals included.
+    """
+    attempt = text("SELECT pg_try_advisory_lock(:key)")
+    while not connection.execute(attempt, {"key": MIGRATION_LOCK}).scalar_one():
+        connection.rollback()
+        time.sleep(TRY_LOCK_S)
+    connection.commit()  # the lock is the session's and outlives every transaction
 
 
 @contextmanager

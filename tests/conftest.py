@@ -6,6 +6,7 @@ pytest_plugins = [
     "fixtures.local_venue",
     "fixtures.loglines",
     "fixtures.postgres",
+    "fixtures.many_rows",  # after what it imports
     "fixtures.redis_server",
     "fixtures.sandbox",
     "fixtures.trading",

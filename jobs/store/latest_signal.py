@@ -4,6 +4,8 @@ Served from memory only while the database's own notifications are heard, so tha
 by any process is seen at once.
 """
 
+import asyncio
+
 from jobs.store import vitals
 from jobs.store.cache import Cache
 from jobs.store.db import Database
@@ -16,12 +18,16 @@ _KEY = "latest"
 
 
 class LatestSignal:
-    """The newest signal of all sources, through `cache`."""
+    """The newest signal of all sources, through `cache`.
+
+    `heard` is set once the database's notifications were heard.
+    """
 
     def __init__(self, db: Database, cache: Cache[SignalVital | None]) -> None:
         self._db = db
         self._cache = cache
         self._deaf = True
+        self.heard = asyncio.Event()
 
     async def current(self) -> SignalVital | None:
         """Return the newest signal, None when there is none yet."""
@@ -42,3 +48,4 @@ class LatestSignal:
         """Changes are heard of from now on."""
         self._deaf = False
         self.invalidate()
+        self.heard.set()

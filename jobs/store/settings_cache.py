@@ -1,12 +1,7 @@
 """The settings in this process: read once, served until they change or their time is up."""
 
-import asyncio
 import time
 
-import psycopg
-from loguru import logger
-
-from jobs.spec import Sleep
 from jobs.store.cache import Monotonic
 from jobs.store.cache_stats import Counters, TierStats
 from jobs.store.db import Database
@@ -14,11 +9,7 @@ from jobs.store.settings import Settings, read
 from jobs.store.single_flight import SingleFlight
 
 CHANNEL = "settings_changed"
-APPLICATION_NAME = "upbitd-settings"
-CONNECT_TIMEOUT_S = 5
-RECONNECT_S = 0.5
-PING_EVERY_S = 10.0
-PING_TIMEOUT_S = 5.0
+"""On it the database tells of every change of a setting (jobs/store/listener.py)."""
 
 NEVER = float("-inf")
 
@@ -26,7 +17,7 @@ NEVER = float("-inf")
 class SettingsCache:
     """The settings, at most `ttl_s` seconds old.
 
-    With `listen` running, a change made anywhere is seen at once; while the listener has lost
+    With a listener at work, a change made anywhere is seen at once; while the listener has lost
     its connection nothing is served from here, every call asks the database.
     """
 
@@ -84,35 +75,3 @@ class SettingsCache:
             if not self._deaf:
                 self._good_until = asked_at + self._ttl_s
         return settings
-
-
-async def listen(url: str, cache: SettingsCache, *, sleep: Sleep = asyncio.sleep) -> None:
-    """Keep `cache` told of every change made in the database at `url`. Runs until cancelled."""
-    while True:
-        try:
-            await _listen_once(url, cache)
-        except (psycopg.Error, OSError) as exc:  # TimeoutError is an OSError
-            logger.bind(event="settings.listener", error_type=type(exc).__name__).warning(
-                "the listener for settings lost the database"
-            )
-        finally:
-            cache.deafen()
-        await sleep(RECONNECT_S)
-
-
-async def _listen_once(url: str, cache: SettingsCache) -> None:
-    connection = await psycopg.AsyncConnection.connect(
-        url,
-        autocommit=True,
-        application_name=APPLICATION_NAME,
-        connect_timeout=CONNECT_TIMEOUT_S,
-    )
-    async with connection:
-        await connection.execute(f"LISTEN {CHANNEL}".encode())
-        cache.hear()
-        while True:
-            async for note in connection.notifies(timeout=PING_EVERY_S):
-                cache.invalidate()
-                logger.bind(event="settings.changed", key=note.payload).info("a setting changed")
-            async with asyncio.timeout(PING_TIMEOUT_S):  # a silent peer may be a dead one
-                await connection.execute("SELECT 1")

@@ -6,10 +6,8 @@ from typing import Any
 
 import psycopg
 import pytest
-from fixtures.postgres import copied
 from sqlalchemy.dialects import postgresql
 
-from daemon.embedded import EmbeddedPostgres
 from jobs.store.listing import (
     Page,
     SlotPage,
@@ -20,42 +18,14 @@ from jobs.store.listing import (
     slot_query,
 )
 
-MANY = """
-INSERT INTO market_data (market, ts, price, volume_24h, value_24h, change_rate)
-SELECT 'KRW-M' || n % 50, now() - n * interval '1 second', 1, 1, 1, 0
-FROM generate_series(1, 100000) AS n;
-INSERT INTO signals (market_data_id, market, action, confidence, reason, source, model, candle_ts,
-                     status, created_at)
-SELECT 1, 'KRW-M' || n % 50, 'hold', 0.5, 'r', 'rules', 'rules', now() - n * interval '1 minute',
-       CASE WHEN n % 1000 = 0 THEN 'new' ELSE 'expired' END, now() - n * interval '1 minute'
-FROM generate_series(1, 100000) AS n;
-INSERT INTO orders (mode, identifier, purpose, market, side, ord_type, volume, state,
-                    created_at)
-SELECT CASE WHEN n % 3 = 0 THEN 'live' ELSE 'paper' END, 'i' || n, 'entry', 'KRW-M' || n % 50,
-       'bid', 'market', 1, CASE WHEN n % 1000 = 0 THEN 'intent' ELSE 'done' END,
-       now() - n * interval '1 minute'
-FROM generate_series(1, 100000) AS n;
-INSERT INTO positions (mode, market, volume, avg_price)
-SELECT 'paper', 'KRW-M' || n, 1, 1 FROM generate_series(1, 50) AS n;
-INSERT INTO job_runs (job, scheduled_at, run_id, outcome)
-SELECT 'job' || n % 4, now() - n * interval '10 seconds', 'r' || n, 'ok'
-FROM generate_series(1, 100000) AS n;
-INSERT INTO alerts (incident, kind, severity, body, created_at, resolved_at)
-SELECT 'i' || n, 'halted', 'info', '{}', now() - n * interval '1 minute', now()
-FROM generate_series(1, 100000) AS n;
-INSERT INTO alert_deliveries (alert_id, hook) SELECT id, 'hook' FROM alerts;
-ANALYZE;
-"""
-
 SINCE = datetime.now(UTC) - timedelta(days=30)
 LATER = Page(before=50_000)
 
 
 @pytest.fixture(scope="module")
-def many(postgres: EmbeddedPostgres, template: str) -> Iterator[psycopg.Connection]:
-    """A database with 100,000 rows in every listed table."""
-    with copied(postgres, template) as url, psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(MANY.encode())
+def many(many_url: str) -> Iterator[psycopg.Connection]:
+    """A connection to a database with 100,000 rows in every listed table."""
+    with psycopg.connect(many_url, autocommit=True) as connection:
         yield connection
 
 

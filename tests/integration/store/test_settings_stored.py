@@ -14,8 +14,9 @@ from daemon.database import PoolOptions, open_database
 from jobs.errors import BadData, Unavailable
 from jobs.store import settings
 from jobs.store.db import Database
+from jobs.store.listener import listen
 from jobs.store.settings import Settings
-from jobs.store.settings_cache import SettingsCache, listen
+from jobs.store.settings_cache import CHANNEL, SettingsCache
 
 if TYPE_CHECKING:
     from loguru import Record
@@ -201,7 +202,7 @@ async def listening(dsn: str, cache: Listened) -> AsyncIterator[None]:
     async def at_once(_wait_s: float) -> None:
         await asyncio.sleep(0)
 
-    task = asyncio.ensure_future(listen(dsn, cache, sleep=at_once))
+    task = asyncio.ensure_future(listen(dsn, {CHANNEL: cache}, sleep=at_once))
     try:
         await cache.until("hear")
         yield
@@ -263,7 +264,7 @@ async def test_nothing_is_served_from_memory_while_nobody_listens(
 async def test_a_silent_connection_is_tried_and_kept(
     database: Database, dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("jobs.store.settings_cache.PING_EVERY_S", 0.0)
+    monkeypatch.setattr("jobs.store.listener.PING_EVERY_S", 0.0)
     cache = Listened(database)
     async with listening(dsn, cache):
         by_hand(dsn, "INSERT INTO settings (key, value) VALUES ('halted', 'true')")
@@ -281,7 +282,9 @@ async def test_a_listener_without_a_server_keeps_trying_and_serves_nothing(
         tries.release()
         await asyncio.sleep(0)
 
-    task = asyncio.ensure_future(listen("postgresql://127.0.0.1:1/x", cache, sleep=sleep))
+    task = asyncio.ensure_future(
+        listen("postgresql://127.0.0.1:1/x", {CHANNEL: cache}, sleep=sleep)
+    )
     for _ in range(3):
         await tries.acquire()
     await cache.current()
