@@ -18,6 +18,7 @@ from daemon import probes, schema, wiring
 from daemon.alerts import Listeners, Origin, Outbox
 from daemon.background import Background
 from daemon.board import JobBoard
+from daemon.cache_report import report_hourly
 from daemon.config import Config
 from daemon.config_values import is_loopback
 from daemon.database import PoolOptions, open_database
@@ -47,7 +48,7 @@ from health.watchdog import Heartbeats, Watchdog, pulse
 from jobs.errors import JobError
 from jobs.gates import Gates
 from jobs.store.db import Database
-from jobs.store.settings_cache import listen
+from jobs.store.listener import listen
 
 CRASHED, BAD_CONFIGURATION, NO_DATABASE, NOT_LEADER = 1, 2, 3, 4
 EMBEDDED = "embedded"
@@ -253,7 +254,13 @@ async def _watch_over(
     background.start("slots", opened.ledger.flush_forever())
     background.start("alerts", opened.outbox.deliver_forever())
     background.start("gates", opened.gates.run(resources.base.database))
-    background.start("settings", listen(host.database_url, resources.settings))
+    caches = resources.caches
+    background.start("changes", listen(host.database_url, caches.ears()))
+    if caches.shared is not None:
+        background.start("shared cache", caches.follow())
+    background.start("cache report", report_hourly(caches.stats, opened.outbox))
+    caches.watch(opened.metrics)
+    await caches.warm(host.config.trading.markets.names)
     if host.server is not None:
         background.start("postgres", host.server.watch(sleep=asyncio.sleep))
     examiner = _examiner(host, opened)
@@ -276,6 +283,7 @@ def _examiner(host: Host, opened: Opened) -> Examiner:
         head_revision=schema.head(),
         max_waiting=config.database.max_waiting,
         mode=config.trading.mode,
+        latest_signal=resources.caches.latest_signal.current,
         public_call=resources.upbit.server_date,
         private_call=None if upbit_keys(config) is None else resources.upbit.accounts,
         model_probe=None if model is None else model.probe,
@@ -302,7 +310,7 @@ def _open_port(host: Host, opened: Opened, examiner: Examiner, stack: AsyncExitS
         heartbeats=host.heartbeats,
         metrics=opened.metrics,
         snapshot=examiner.snapshot,
-        caches=lambda: [opened.resources.settings.stats],
+        caches=opened.resources.caches.stats,
     )
     server = make_server(answers, asyncio.get_running_loop())
     try:

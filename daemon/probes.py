@@ -70,6 +70,7 @@ class Sources:
     head_revision: str
     max_waiting: int
     mode: str
+    latest_signal: Callable[[], Awaitable[vitals.SignalVital | None]]
     public_call: Callable[[], Awaitable[datetime | None]]
     private_call: Callable[[], Awaitable[object]] | None
     model_probe: Callable[[], Awaitable[None]] | None
@@ -245,7 +246,7 @@ def _scheduler(sources: Sources) -> SchedulerFacts:
 
 
 async def _latest_signal(sources: Sources) -> LatestSignalFacts:
-    latest = await vitals.latest_signal(sources.database)
+    latest = await sources.latest_signal()
     fact = None
     if latest is not None:
         fact = SignalFact(at=latest.at, market=latest.market, action=latest.action)

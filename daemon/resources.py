@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from loguru import logger
 
+from daemon.caches import Caches, open_caches
 from daemon.config import Config
 from jobs.decisions import Source, load_source
 from jobs.errors import Transient
@@ -17,7 +18,6 @@ from jobs.rules import RulesSource
 from jobs.spec import Clock, Notifier
 from jobs.store import gates as gate_rows
 from jobs.store.db import Database
-from jobs.store.settings_cache import SettingsCache
 from jobs.trading.exchange import Exchange
 from jobs.trading.paper import PaperExchange
 from jobs.upbit.client import UpbitClient, open_client
@@ -43,7 +43,7 @@ class Resources:
     """Everything that jobs and probes use. `model` is None where no model is asked."""
 
     base: Foundation
-    settings: SettingsCache
+    caches: Caches
     upbit: UpbitClient
     exchange: Exchange
     model: GeminiClient | None
@@ -66,12 +66,15 @@ async def open_resources(base: Foundation) -> AsyncIterator[Resources]:
                 max_connections=2 * config.upbit.max_concurrency,
             )
         )
+        caches = await stack.enter_async_context(
+            open_caches(base.database, config.cache, config.redis.url)
+        )
         model = None
         if config.signals.source == GEMINI:
             model = await stack.enter_async_context(_open_model(base))
         yield Resources(
             base=base,
-            settings=SettingsCache(base.database, config.cache.settings_ttl.total_seconds()),
+            caches=caches,
             upbit=upbit,
             exchange=_exchange(base, upbit),
             model=model,

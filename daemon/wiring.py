@@ -86,7 +86,7 @@ def make_shift(
     )
 
     async def compare() -> object:
-        settings = await resources.settings.current()
+        settings = await resources.caches.settings.current()
         return await reconcile(
             orders.desk, orders.standing, timeout_s=settings.order_timeout_s, deep=True
         )
@@ -98,7 +98,7 @@ def _selection(resources: Resources) -> Selection:
     config = resources.base.config
     markets = config.trading.markets
     return Selection(
-        listing=resources.upbit,
+        listing=resources.caches.listing(resources.upbit, config.upbit.base_url),
         clock=resources.base.clock,
         names=markets.names,
         top=markets.top,
@@ -122,6 +122,7 @@ def _market_job(resources: Resources, selection: Selection) -> MarketJob:
         units=config.jobs.market.candle_units,
         history=config.jobs.market.history,
         max_concurrency=config.upbit.max_concurrency,
+        snapshots=resources.caches.snapshots,
     )
 
 
@@ -136,6 +137,7 @@ def _signals_job(resources: Resources, selection: Selection) -> SignalsJob:
         clock=resources.base.clock,
         unit=min(config.jobs.market.candle_units),
         max_data_age_s=_data_max_age_s(config),
+        snapshots=resources.caches.snapshots,
     )
 
 
@@ -157,13 +159,16 @@ def _orders_job(resources: Resources, claim: Claim, epoch: int) -> OrdersJob:
         clock=base.clock,
         data_max_age_s=_data_max_age_s(base.config),
         chance_ttl_s=base.config.cache.market_info_ttl.total_seconds(),
+        snapshots=resources.caches.snapshots,
     )
-    return OrdersJob(desk=desk, view=view, sleep=asyncio.sleep)
+    return OrdersJob(
+        desk=desk, view=view, sleep=asyncio.sleep, settings=resources.caches.settings.current
+    )
 
 
 def _upkeep_job(resources: Resources) -> UpkeepJob:
     return UpkeepJob(
         db=resources.base.database,
         clock=resources.base.clock,
-        settings=resources.settings.current,
+        settings=resources.caches.settings.current,
     )
