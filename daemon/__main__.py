@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from daemon.commands import health, lists, migrate, run, settings, stats
+from daemon.commands import doctor, health, jobs_control, lists, migrate, run, settings, stats
 
 app = typer.Typer(
     name="upbitd",
@@ -35,7 +35,7 @@ def options(
     del show_version
 
 
-for family in (run, migrate, health, stats, settings, lists):
+for family in (run, doctor, migrate, health, stats, settings, lists, jobs_control):
     family.register(app)
 
 

@@ -21,14 +21,16 @@ from daemon.board import JobBoard
 from daemon.cache_report import report_hourly
 from daemon.config import Config
 from daemon.config_values import is_loopback
+from daemon.controls import Controls
 from daemon.database import PoolOptions, open_database
 from daemon.embedded import EmbeddedPostgres
 from daemon.embedded_home import EmbeddedError
+from daemon.event_metrics import count_events
 from daemon.hooks import make_hook
 from daemon.lead import Duty, claim_of, lead_until_stopped
-from daemon.leader import NotLeader
+from daemon.leader import NotLeader, application_name, new_session
 from daemon.logs import Logs, configure
-from daemon.metrics import Metrics, emit
+from daemon.metrics import JobMetric, Metrics
 from daemon.notify import Notify
 from daemon.port import Answers, make_server
 from daemon.resources import (
@@ -47,6 +49,7 @@ from health.server import CannotListen
 from health.watchdog import Heartbeats, Watchdog, pulse
 from jobs.errors import JobError
 from jobs.gates import Gates
+from jobs.spec import boot_s
 from jobs.store.db import Database
 from jobs.store.listener import listen
 
@@ -54,6 +57,7 @@ CRASHED, BAD_CONFIGURATION, NO_DATABASE, NOT_LEADER = 1, 2, 3, 4
 EMBEDDED = "embedded"
 LANE_LIMIT_S = 10.0
 FLUSH_S = 5.0
+KEPT_FOR_ORDERS = 2
 
 
 class CannotStart(Exception):
@@ -74,6 +78,7 @@ class Host:
     database_url: str
     server: EmbeddedPostgres | None
     heartbeats: Heartbeats = field(default_factory=Heartbeats)
+    session: str = field(default_factory=new_session)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +92,7 @@ class Opened:
     metrics: Metrics
     status: ProcessStatus
     gates: GateKeeper
+    controls: Controls
 
 
 def main(config: Config, environ: Mapping[str, str]) -> int:
@@ -156,24 +162,33 @@ async def _open(host: Host, stack: AsyncExitStack) -> Opened:
     config = host.config
     status = ProcessStatus(mode=config.trading.mode, version=version("upbitd"), note=_note(config))
     metrics = Metrics(version=status.version, mode=status.mode)
+    stack.callback(count_events(metrics))
     database = await _open_database(host, stack)
     keeper = GateKeeper()
-    gates = Gates(_now, keeper.on_close)
+    gates = Gates(_now, keeper.on_close, boot_s)
     await restore_gates(gates, database, _now)
     outbox = _outbox(host, database, metrics)
     base = Foundation(config=config, database=database, clock=_now, notifier=outbox, gates=gates)
     resources = await stack.enter_async_context(open_resources(base))
-    ledger = SlotLedger(database, emit, _now, partial(host.heartbeats.beat, "writer"))
+    tell = partial(_tell, host.logs, metrics)
+    ledger = SlotLedger(database, tell, _now, partial(host.heartbeats.beat, "writer"))
     stack.push_async_callback(_flush, ledger)
     return Opened(
         resources=resources,
         ledger=ledger,
-        board=JobBoard(wiring.deadlines_s(config), metrics.job),
+        board=JobBoard(wiring.deadlines_s(config), beats=host.heartbeats),
         outbox=outbox,
         metrics=metrics,
         status=status,
         gates=keeper,
+        controls=Controls(database, host.database_url),
     )
+
+
+def _tell(logs: Logs, metrics: Metrics, metric: JobMetric) -> None:
+    """Say what became of a slot: its one line, and the figures."""
+    logs.metric(metric)
+    metrics.job(metric)
 
 
 def _note(config: Config) -> str | None:
@@ -196,6 +211,8 @@ async def _open_database(host: Host, stack: AsyncExitStack) -> Database:
             statement_timeout_s=section.statement_timeout.total_seconds(),
             slow_query_s=section.slow_query.total_seconds(),
             isolation=section.isolation,
+            application_name=application_name(host.session),
+            kept_for_orders=KEPT_FOR_ORDERS,
         )
         database = await stack.enter_async_context(open_database(url, options))
         now = await asyncio.to_thread(schema.status, url)
@@ -253,6 +270,7 @@ async def _watch_over(
     background.start("pulse", pulse(beats))
     background.start("slots", opened.ledger.flush_forever())
     background.start("alerts", opened.outbox.deliver_forever())
+    background.start("controls", opened.controls.listen())
     background.start("gates", opened.gates.run(resources.base.database))
     caches = resources.caches
     background.start("changes", listen(host.database_url, caches.ears()))
@@ -322,9 +340,8 @@ def _open_port(host: Host, opened: Opened, examiner: Examiner, stack: AsyncExitS
 
 def _duty(host: Host, opened: Opened) -> Duty:
     config, resources = host.config, opened.resources
-    claim = claim_of(config, host.database_url)
     return Duty(
-        claim=claim,
+        claim=claim_of(config, host.database_url, host.session),
         wait_for_lock=config.daemon.standby,
         database=resources.base.database,
         ledger=opened.ledger,
@@ -333,9 +350,11 @@ def _duty(host: Host, opened: Opened) -> Duty:
         clock=_now,
         heartbeats=host.heartbeats,
         status=opened.status,
+        controls=opened.controls,
+        notifier=opened.outbox,
         grace_s=config.daemon.shutdown_grace.total_seconds(),
         make_shift=partial(
-            wiring.make_shift, resources, opened.ledger, opened.board, host.logs.mask, claim
+            wiring.make_shift, resources, opened.ledger, opened.board, host.logs.mask
         ),
     )
 

@@ -14,7 +14,7 @@ ConfigOption = Annotated[
     Path | None,
     typer.Option(
         "--config",
-        help=f"The configuration file. [default: ${CONFIG_VARIABLE}, else ./config.toml]",
+        help=f"The configuration file; ${CONFIG_VARIABLE}, else ./config.toml unless given.",
         show_default=False,
     ),
 ]
