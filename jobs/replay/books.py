@@ -11,7 +11,7 @@ from decimal import Decimal
 
 from jobs.trading import ledger
 from jobs.trading.books import Books, portfolio_of, prices_of, profit, worth
-from jobs.trading.ledger import ZERO, Fill, Holding
+from jobs.trading.ledger import EXACT, ZERO, Fill, Holding
 from jobs.trading.portfolio import Money, OpenOrder, Portfolio, Purpose, Wish
 from jobs.trading.risk import Approved, day_start
 from jobs.trading.states import State
@@ -178,7 +178,10 @@ class ReplayBooks:
 
     @property
     def _realized(self) -> Decimal:
-        return sum((each.realized_krw for each in self.positions.values()), ZERO)
+        total = ZERO
+        for each in self.positions.values():
+            total = EXACT.add(total, each.realized_krw)
+        return total
 
     def _settle(self, order: ReplayOrder, seen: Order) -> None:
         trades = sorted(seen.trades or (), key=lambda trade: (trade.ts, trade.uuid))
@@ -228,7 +231,7 @@ class ReplayBooks:
             if order.at < since:
                 break
             if order.side == "bid" and order.state is not State.REFUSED:
-                total += order.reserved_krw
+                total = EXACT.add(total, order.reserved_krw)
         return total
 
     def _profit_before(self, instant: datetime) -> Decimal:

@@ -24,8 +24,8 @@ from jobs.trading.risk import Refusal, assess
 from jobs.upbit import ticks
 
 EQUITY_EVERY = timedelta(minutes=1)
-LOOK_AFTER = timedelta(milliseconds=200)
-"""How long after a pass its orders are looked at, as the live job does."""
+LOOK_AFTER = timedelta(milliseconds=500)
+"""When the live job has looked twice at what it placed, and knows that it has ended."""
 
 Price = Callable[[str], Decimal | None]
 """The price of a market now; None before it has one."""
@@ -55,7 +55,7 @@ class Trader:
         at = now
         if self.books.look():
             at = now + LOOK_AFTER
-        if at is not now or self.is_equity_due(now):
+        if turn.placed or self.is_equity_due(now):
             self.books.add_equity(self.venue.money(at), turn.prices)
 
     def is_equity_due(self, now: datetime) -> bool:
@@ -88,6 +88,7 @@ class _Turn:
     price: Price
     prices: dict[str, Decimal] = field(default_factory=dict)
     money: Money | None = None
+    placed: int = 0
 
     def leave(self) -> None:
         """Sell what an exit rule says."""
@@ -173,6 +174,7 @@ class _Turn:
             self._refused(wish, verdict)
             return
         order = trader.books.intend(wish, verdict, self.now)
+        self.placed += 1
         try:
             seen = trader.venue.place(verdict.request, rules.price, self.now)
         except VenueError as exc:
