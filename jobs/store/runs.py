@@ -102,9 +102,18 @@ async def close_abandoned(db: Database, run_ids: Sequence[str], reason: str, at:
 
 async def newest(db: Database) -> dict[str, datetime]:
     """Return the instant of every job's newest slot."""
-    last = select(job_runs.c.job, func.max(job_runs.c.scheduled_at)).group_by(job_runs.c.job)
+    # from each job's name to the next: a few index rows, however long the ledger is
+    first = select(func.min(job_runs.c.job).label("job")).cte("jobs", recursive=True)
+    later = select(func.min(job_runs.c.job)).where(job_runs.c.job > first.c.job)
+    names = first.union_all(select(later.scalar_subquery()).where(first.c.job.is_not(None)))
+    newest_of = (
+        select(func.max(job_runs.c.scheduled_at))
+        .where(job_runs.c.job == names.c.job)
+        .scalar_subquery()
+    )
     async with db.begin() as tx:
-        return {row[0]: row[1] for row in await tx.execute(last)}
+        rows = await tx.execute(select(names.c.job, newest_of).where(names.c.job.is_not(None)))
+        return {row[0]: row[1] for row in rows}
 
 
 async def past(db: Database, since: datetime) -> tuple[datetime | None, int]:
