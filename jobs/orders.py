@@ -88,7 +88,7 @@ class OrdersJob:
         if self.settings is not None:
             return await self.settings()
         async with self.desk.db.begin() as conn:
-            return await settings_store.read(conn)
+            return await settings_store.read(conn, fallback=Settings())
 
 
 @dataclass(slots=True, kw_only=True)

@@ -27,6 +27,7 @@ from jobs.store import positions as position_store
 from jobs.store import settings as settings_store
 from jobs.store.order_events import Note
 from jobs.store.orders import NEVER_SENT, OrderRow
+from jobs.store.settings import Settings
 from jobs.trading import states
 from jobs.trading.desk import Desk
 from jobs.trading.evidence import contradiction, settle
@@ -60,7 +61,8 @@ async def reserve(
         signal = wish.signal
         if signal is not None and await order_store.has_order(conn, desk.mode, signal.id):
             return Refusal(limit="signal", reason="the signal has its order", final=False)
-        settings = await settings_store.read(conn)
+        lenient = Settings() if wish.side == "ask" else None  # a bad row must not bar an exit
+        settings = await settings_store.read(conn, fallback=lenient)
         portfolio = await position_store.portfolio(
             conn, desk.mode, wish.market, money=money, prices=prices, now=now
         )
@@ -146,7 +148,7 @@ async def _mark_sent(desk: Desk, intent: OrderRow) -> OrderRow:
     at = desk.clock()
     async with desk.db.begin() as conn:
         await _stay_leader(conn, desk)
-        settings = await settings_store.read(conn)
+        settings = await settings_store.read(conn, fallback=Settings())
         if settings.halted and intent.purpose != "flatten":
             order = await _withdraw(desk, conn, intent, "halted")
         else:

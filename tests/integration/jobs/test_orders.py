@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 from fixtures.trading import BTC, PRICE, START, START_KRW, Trading
-from sqlalchemy import select
+from sqlalchemy import insert, select
 
 from jobs.errors import BadData, Banned, NotSent, RateLimited, Unavailable
 from jobs.store import positions as position_store
-from jobs.store.tables import equity
+from jobs.store.tables import equity, settings
 from jobs.upbit.wire import Chance, Order
 
 if TYPE_CHECKING:
@@ -481,6 +481,26 @@ async def test_a_quiet_pass_asks_the_venue_nothing(trading: Trading) -> None:
     trading.venue.calls.clear()
     assert await trading.run(after_s=10) == 0
     assert trading.venue.calls == []
+
+
+async def test_a_bad_setting_bars_entries_and_neither_exits_nor_following(
+    trading: Trading,
+) -> None:
+    trading.venue.depth = Decimal("0.004")
+    await trading.signal("buy")
+    await trading.run()
+    async with trading.db.begin() as conn:
+        await conn.execute(
+            insert(settings).values(key="max_position_krw", value="much", updated_by="psql")
+        )
+    waiting = await trading.signal("buy", ETH)
+    trading.venue.depth = Decimal(1000)
+    trading.venue.quote(PRICE * 90 // 100)
+    with pytest.raises(BadData, match="a setting in the database is bad"):
+        await trading.run(after_s=70)
+    assert await trading.signal_status(waiting) == ("new", None)
+    assert [o.purpose for o in await trading.orders()] == ["entry", "stop_loss"]
+    await trading.assert_books_agree()
 
 
 # -- worth and words ---------------------------------------------------------------------------
