@@ -39,7 +39,7 @@ run: setup ## the demo: daemon, local exchange and local Gemini; Ctrl-C stops it
 	@$(BIN)/upbitd demo
 
 test: setup-dev ## the whole suite with coverage, on a real Postgres and Redis
-	@$(BIN)/pytest --cov --cov-report=term --cov-fail-under=90
+	@$(BIN)/pytest --numprocesses 2 --dist loadfile --cov --cov-report=term --cov-fail-under=90
 
 lint: setup-dev ## ruff, mypy strict, import-linter
 	@$(BIN)/ruff check .
