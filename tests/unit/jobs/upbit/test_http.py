@@ -221,7 +221,7 @@ async def test_silence_ends_with_the_deadline(peer: Peer) -> None:
         await peer.released.wait()
 
     peer.answer = silence
-    async with sending(peer.url, timeout_s=0.05) as sender:
+    async with sending(peer.url, timeout_s=0.6) as sender:
         with pytest.raises(Unavailable):
             await sender.json(TICKER)
 
@@ -234,7 +234,7 @@ async def test_an_answer_that_drips_ends_with_the_deadline(peer: Peer) -> None:
             await asyncio.sleep(0.005)  # each byte is well inside the read time-out
 
     peer.answer = drip
-    async with sending(peer.url, timeout_s=0.1) as sender:
+    async with sending(peer.url, timeout_s=0.6) as sender:
         with pytest.raises(Unavailable, match="TimeoutError"):
             await sender.json(TICKER)
 
