@@ -143,6 +143,13 @@ class SignalsConfig(Section):
         Field(description='"gemini", "rules" or an installed entry point of upbitd.signals'),
     ] = "gemini"
     shadow: Annotated[bool, Field(description="true or false")] = False
+    longer_units: Annotated[
+        tuple[Annotated[int, Field(ge=1, le=1440)], ...],
+        Field(
+            strict=False, max_length=4, description="up to 4 candle lengths of 1 to 1440 minutes"
+        ),
+    ] = (15, 60)
+    spread: Annotated[bool, Field(description="true or false")] = False
 
 
 class RetryConfig(Section):

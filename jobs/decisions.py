@@ -63,6 +63,8 @@ class MarketInput:
 
     `market_data_id` names the snapshot that `price`, `change_rate` (signed share of yesterday's
     close) and `value_24h` come from; `name` is what the exchange calls the market, not trusted.
+    `longer` are the features on larger candles, shortest first; `spread_pct` is the distance of
+    best ask and best bid in per cent of their middle, None where no book is looked at.
     """
 
     market: str
@@ -74,6 +76,8 @@ class MarketInput:
     candles: tuple[Candle, ...] = field(repr=False)
     features: Features
     holding: Holding | None
+    longer: tuple[Features, ...] = ()
+    spread_pct: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

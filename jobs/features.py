@@ -51,6 +51,9 @@ NAMES = (
     "missing",
 )
 
+LONGER_NAMES = ("ret_1", "ret_5", "ret_15", "rsi_14", "macd_hist", "bb_pos", "atr_14", "vol_ratio")
+"""What is told of larger candles than the ones that decisions follow."""
+
 Floats = np.ndarray[tuple[int], np.dtype[np.float64]]
 
 

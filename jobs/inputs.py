@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from decimal import Decimal
 
 from jobs import features
 from jobs.decisions import Holding, MarketInput, Verdict
 from jobs.errors import ModelRejected
 from jobs.store.market_data import Snapshot
 from jobs.trading.ledger import Holding as Position
-from jobs.upbit.wire import Candle
+from jobs.upbit.wire import Candle, Orderbook
 
 MINUTE = timedelta(minutes=1)
 COUNT = features.WINDOW + 1
@@ -45,6 +46,9 @@ def market_input(
     computed: features.Features,
     snapshot: Snapshot,
     position: Position | None,
+    *,
+    longer: tuple[features.Features, ...] = (),
+    spread_pct: Decimal | None = None,
 ) -> MarketInput:
     """One market as a source sees it; `position` is the daemon's own, None where it has none."""
     return MarketInput(
@@ -57,7 +61,17 @@ def market_input(
         candles=tuple(window),
         features=computed,
         holding=_relative(position, snapshot, computed.candle_ts),
+        longer=longer,
+        spread_pct=spread_pct,
     )
+
+
+def spread_pct(book: Orderbook) -> Decimal | None:
+    """Best ask less best bid in per cent of their middle; None for a book with an empty side."""
+    if not book.units:
+        return None
+    ask, bid = book.units[0].ask_price, book.units[0].bid_price
+    return (ask - bid) / (ask + bid) * 200 if bid > 0 and ask >= bid else None
 
 
 def check(verdict: Verdict, asked: Mapping[str, MarketInput]) -> None:

@@ -8,11 +8,14 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from decimal import Decimal
 
 from loguru import logger
 
 from jobs import features, inputs
 from jobs.decisions import Decision, Inputs, MarketInput, Source, Verdict
+from jobs.errors import JobError
+from jobs.longer import LongerFeatures
 from jobs.spec import Clock, Slot
 from jobs.store import candles as candle_store
 from jobs.store import llm_calls, positions
@@ -21,7 +24,7 @@ from jobs.store.db import Database
 from jobs.store.signals import NewSignal
 from jobs.store.snapshots import Snapshots
 from jobs.trading.portfolio import Mode
-from jobs.upbit.wire import Candle
+from jobs.upbit.wire import Candle, Orderbook
 
 MINUTE = timedelta(minutes=1)
 
@@ -32,7 +35,8 @@ class SignalsJob:
 
     `markets` tells which markets to decide about and what the exchange calls each. `unit` is the
     candles' length in minutes. A market is left out while its newest snapshot is older than
-    `max_data_age_s`, or its newest finished candle ended longer ago than that.
+    `max_data_age_s`, or its newest finished candle ended longer ago than that. `longer` adds
+    features on larger candles, `books` the spread; without them there are none.
     """
 
     db: Database
@@ -44,6 +48,8 @@ class SignalsJob:
     unit: int = 1
     max_data_age_s: float = 180.0
     snapshots: Snapshots | None = None
+    longer: LongerFeatures | None = None
+    books: Callable[[Sequence[str]], Awaitable[Sequence[Orderbook]]] | None = None
 
     async def run(self, slot: Slot) -> int:
         """Decide about every market with a new candle; return how many signals were stored."""
@@ -69,6 +75,8 @@ class SignalsJob:
             logger.bind(event="signals.left_out", markets=left_out).debug("Markets left out")
         chosen = [name for name in names if name not in left_out]
         computed = await asyncio.to_thread(_features, [windows[name] for name in chosen])
+        longer = await self._longer(computed)
+        spreads = await self._spreads(chosen)
         return Inputs(
             slot=slot,
             now=now,
@@ -79,10 +87,32 @@ class SignalsJob:
                     each,
                     snapshots[each.market],
                     held.get(each.market),
+                    longer=longer.get(each.market, ()),
+                    spread_pct=spreads.get(each.market),
                 )
                 for each in computed
             ),
         )
+
+    async def _longer(
+        self, computed: Sequence[features.Features]
+    ) -> Mapping[str, tuple[features.Features, ...]]:
+        if self.longer is None:
+            return {}
+        return await self.longer.of(
+            {each.market: each.candle_ts + each.unit * MINUTE for each in computed}
+        )
+
+    async def _spreads(self, markets: Sequence[str]) -> Mapping[str, Decimal | None]:
+        """Best effort: a decision does not wait for a book that cannot be had."""
+        if self.books is None or not markets:
+            return {}
+        try:
+            books = await self.books(markets)
+        except JobError as exc:
+            logger.bind(event="signals.no_books", error=str(exc)).warning("No order books")
+            return {}
+        return {book.market: inputs.spread_pct(book) for book in books}
 
     async def _store(self, asking: Inputs, verdict: Verdict) -> int:
         asked = {market.market: market for market in asking.markets}

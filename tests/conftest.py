@@ -3,6 +3,7 @@
 pytest_plugins = [
     "fixtures.accounts",
     "fixtures.gemini",
+    "fixtures.decisions",  # after what it imports
     "fixtures.local_venue",
     "fixtures.loglines",
     "fixtures.postgres",

@@ -25,6 +25,7 @@ class Request:
     """One call. `schema` is the OpenAPI subset both SDKs accept; `timeout_s` bounds the whole call.
 
     `temperature` None leaves the model's own, which is what Google advises for Gemini 3.
+    `template` names the prompt's template and its fingerprint, for the record.
     """
 
     model: str
@@ -34,6 +35,7 @@ class Request:
     max_output_tokens: int
     timeout_s: float
     temperature: float | None = None
+    template: str = ""
 
     def record(self) -> str:
         """Everything that decides the answer, as canonical JSON: what the decision record keeps."""
@@ -44,6 +46,7 @@ class Request:
             "schema": self.schema,
             "max_output_tokens": self.max_output_tokens,
             "temperature": self.temperature,
+            "template": self.template,
         }
         return json.dumps(asked, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
 

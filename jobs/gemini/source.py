@@ -25,7 +25,6 @@ NEVER_TWICE_WITHIN = timedelta(hours=1)
 BUDGET = "budget_exhausted:gemini"
 QUOTA = "budget_exhausted:gemini-quota"
 REJECTED = "model_output_rejected:gemini"
-LONGEST_ERROR = 1000
 NOTHING = Usage()
 ROOM_TOKENS = 4096
 """Output beside the decisions: thoughts, which no Gemini 3 can be kept from."""
@@ -99,6 +98,7 @@ class GeminiSource:
             ),
             timeout_s=self.asking.timeout_s,
             temperature=self.asking.temperature,
+            template=prompt.template_name(),
         )
 
     async def _is_new(self, request: Request) -> bool:
@@ -152,7 +152,7 @@ class GeminiSource:
             outcome = "timeout"
         elif isinstance(error, Permanent):
             outcome = "refused"
-        return replace(_failure(outcome, cost), error=_storable(str(error)))
+        return replace(_failure(outcome, cost), error=prompt.storable(str(error)))
 
     async def _judge(self, call: Call, reply: Reply, inputs: Inputs) -> Verdict:
         settlement = self._settlement(call, reply)
@@ -160,7 +160,7 @@ class GeminiSource:
         try:
             answer = read_answer(reply, markets)
         except ModelRejected as exc:
-            rejected = replace(settlement, outcome="rejected", error=_storable(str(exc)))
+            rejected = replace(settlement, outcome="rejected", error=prompt.storable(str(exc)))
             await self._close(call, rejected)
             await self._notify(REJECTED, "Gemini's answer is not usable", exc, inputs)
             raise
@@ -249,11 +249,11 @@ class GeminiSource:
                 severity="warning",
                 incident=incident,
                 title=title,
-                message=_storable(str(error)),
+                message=prompt.storable(str(error)),
                 job=inputs.slot.job,
                 run_id=inputs.slot.run_id,
                 error_type=type(error).__name__,
-                error=_storable(str(error)),
+                error=prompt.storable(str(error)),
             )
         )
 
@@ -264,9 +264,3 @@ def _failure(outcome: Outcome, cost: Cost) -> Settlement:
 
 def _elapsed_ms(call: Call) -> int:
     return round((asyncio.get_running_loop().time() - call.began_s) * 1000)
-
-
-def _storable(text: str) -> str:
-    """`text` as Postgres and a log line can hold it, without anything like a key."""
-    clean = text.encode("utf-8", "replace").decode().replace("\x00", "\ufffd")
-    return prompt.masked(clean)[:LONGEST_ERROR]

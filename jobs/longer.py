@@ -1,0 +1,90 @@
+"""Features on larger candles than the one that decisions follow, each computed once a candle.
+
+A unit that is collected is read as it is stored, its newest intervals made anew from the smallest
+unit, which is there first; any other unit is made from the smallest one.
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from jobs import candle_units, features
+from jobs.features import Features
+from jobs.store import candles as candle_store
+from jobs.store.db import Database
+from jobs.upbit.wire import Candle
+
+COUNT = 120
+"""Intervals of each larger unit: enough for every indicator of features.LONGER_NAMES."""
+
+MADE_ANEW = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LongerFeatures:
+    """Features of every unit of `units`, all of them multiples of `base` minutes.
+
+    `collected` are the units that are stored as the exchange gives them.
+    """
+
+    db: Database
+    base: int
+    units: tuple[int, ...]
+    collected: frozenset[int] = frozenset()
+    _known: dict[tuple[str, int], tuple[datetime, Features | None]] = field(default_factory=dict)
+
+    async def of(self, ends: Mapping[str, datetime]) -> dict[str, tuple[Features, ...]]:
+        """The features of each market as of `ends`, the end of its newest finished candle.
+
+        Shortest unit first; a unit without any finished candle is left out.
+        """
+        for unit in self.units:
+            for end, markets in self._unknown(unit, ends).items():
+                await self._learn(unit, end, markets)
+        return {
+            market: tuple(
+                found for unit in self.units if (found := self._known[market, unit][1]) is not None
+            )
+            for market in ends
+        }
+
+    def _unknown(self, unit: int, ends: Mapping[str, datetime]) -> dict[datetime, list[str]]:
+        """The markets whose newest candle of `unit` was not looked at yet, by its end."""
+        asked: defaultdict[datetime, list[str]] = defaultdict(list)
+        for market, end in ends.items():
+            last = candle_units.floor(end, unit)
+            known = self._known.get((market, unit))
+            if known is None or known[0] != last:
+                asked[last].append(market)
+        return asked
+
+    async def _learn(self, unit: int, end: datetime, markets: Sequence[str]) -> None:
+        begin = candle_units.since(end, unit, COUNT)
+        found = await self._candles(unit, begin, end, markets)
+        computed = await asyncio.to_thread(_features, found.values())
+        for (market, candles), values in zip(found.items(), computed, strict=True):
+            # a history that is still being filled in is looked at again
+            is_whole = bool(candles) and candles[0].ts == begin
+            self._known[market, unit] = (end if is_whole else begin, values)
+
+    async def _candles(
+        self, unit: int, begin: datetime, end: datetime, markets: Sequence[str]
+    ) -> dict[str, list[Candle]]:
+        if unit not in self.collected:
+            return await candle_store.aggregated(self.db, markets, self.base, unit, (begin, end))
+        stored = await candle_store.window(self.db, markets, unit, COUNT, end)
+        newest = candle_units.since(end, unit, MADE_ANEW)
+        fresh = await candle_store.aggregated(self.db, markets, self.base, unit, (newest, end))
+        return {market: _merged(stored[market], fresh[market], begin) for market in markets}
+
+
+def _merged(stored: Iterable[Candle], fresh: Iterable[Candle], begin: datetime) -> list[Candle]:
+    by_start = {candle.ts: candle for candle in stored if candle.ts >= begin}
+    by_start.update({candle.ts: candle for candle in fresh})
+    return [by_start[ts] for ts in sorted(by_start)]
+
+
+def _features(windows: Iterable[Sequence[Candle]]) -> list[Features | None]:
+    return [features.compute(window) if window else None for window in windows]
