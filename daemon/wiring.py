@@ -16,6 +16,8 @@ from daemon.runner import Runner
 from daemon.scheduler import Schedule
 from daemon.slots import SlotLedger
 from jobs import ALL
+from jobs.candle_units import larger
+from jobs.longer import LongerFeatures
 from jobs.market import MarketJob
 from jobs.orders import OrdersJob
 from jobs.selection import Selection
@@ -128,6 +130,8 @@ def _market_job(resources: Resources, selection: Selection) -> MarketJob:
 
 def _signals_job(resources: Resources, selection: Selection) -> SignalsJob:
     config = resources.base.config
+    collected = config.jobs.market.candle_units
+    unit = min(collected)
     return SignalsJob(
         db=resources.base.database,
         source=resources.source,
@@ -135,9 +139,16 @@ def _signals_job(resources: Resources, selection: Selection) -> SignalsJob:
         markets=selection.called,
         mode=config.trading.mode,
         clock=resources.base.clock,
-        unit=min(config.jobs.market.candle_units),
+        unit=unit,
         max_data_age_s=_data_max_age_s(config),
         snapshots=resources.caches.snapshots,
+        longer=LongerFeatures(
+            db=resources.base.database,
+            base=unit,
+            units=larger(unit, (*collected, *config.signals.longer_units)),
+            collected=frozenset(collected),
+        ),
+        books=resources.upbit.orderbooks if config.signals.spread else None,
     )
 
 
