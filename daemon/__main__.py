@@ -5,7 +5,17 @@ from typing import Annotated
 
 import typer
 
-from daemon.commands import doctor, health, jobs_control, lists, migrate, run, settings, stats
+from daemon.commands import (
+    doctor,
+    health,
+    jobs_control,
+    lists,
+    migrate,
+    replay_decision,
+    run,
+    settings,
+    stats,
+)
 
 app = typer.Typer(
     name="upbitd",
@@ -35,7 +45,7 @@ def options(
     del show_version
 
 
-for family in (run, doctor, migrate, health, stats, settings, lists, jobs_control):
+for family in (run, doctor, migrate, health, stats, settings, lists, jobs_control, replay_decision):
     family.register(app)
 
 
