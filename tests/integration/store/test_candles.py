@@ -175,3 +175,24 @@ async def _calls(database: Database) -> int:
         row = await cursor.fetchone()
     assert row is not None
     return int(row[0])
+
+
+async def test_rows_that_do_not_change_are_not_even_locked(database: Database) -> None:
+    rows = [candle(minute) for minute in range(20)]
+    await candles.upsert(database, rows)
+    rows[7] = replace(rows[7], close=rows[7].close + 1)
+    assert await candles.upsert(database, rows) == 1
+    async with database.connection() as connection:
+        # xmax names whoever locked or replaced a row; ctid tells where it stands
+        touched = await connection.execute(
+            "SELECT count(*) FILTER (WHERE xmax <> '0'), count(DISTINCT xmin::text) FROM candles"
+        )
+        assert await touched.fetchone() == (0, 2)
+
+
+async def test_a_name_with_what_copy_treats_specially_is_stored_as_it_is(
+    database: Database,
+) -> None:
+    odd = replace(candle(0), market="KRW-\t\\\n\r%")
+    assert await candles.upsert(database, [odd]) == 1
+    assert await stored(database, odd.market) == [odd]
