@@ -9,6 +9,7 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import psycopg
@@ -20,6 +21,7 @@ from sqlalchemy.pool import NullPool
 
 from daemon.slow_queries import timed_cursor
 from jobs.errors import Permanent, Unavailable
+from jobs.spec import current_lane
 from jobs.store.db import Database, PoolExhausted, PoolStats, translated
 
 CONNECT_TIMEOUT_S = 5
@@ -49,6 +51,7 @@ class PoolOptions:
     isolation: str = "read committed"
     start_timeout_s: float = 10.0
     application_name: str = "upbitd"
+    kept_for_orders: int = 0
 
 
 @asynccontextmanager
@@ -108,6 +111,7 @@ async def _await_server(url: str, where: str, timeout_s: float) -> None:
 
 class _Connection(psycopg.AsyncConnection[Any]):
     lender: "_Pool | None" = None
+    is_shared = False
 
     async def close(self) -> None:
         # psycopg gives an open connection back to its pool but forgets a broken one, and with it
@@ -125,24 +129,37 @@ class _Connection(psycopg.AsyncConnection[Any]):
 
 
 class _Pool(AsyncConnectionPool[_Connection]):
-    """A pool that counts what is out, to tell a pool in full use from a database that is away."""
+    """A pool that counts what is out, to tell a pool in full use from a database that is away.
+
+    The last `kept` connections go to the orders lane alone: all other callers together take
+    `shared`, whatever hangs among them.
+    """
 
     busy = 0
     exhausted = 0
+    kept = 0
+    _sharers = 0
+
+    @cached_property
+    def shared(self) -> asyncio.Semaphore:
+        """What callers outside of the orders lane may still take."""
+        return asyncio.Semaphore(max(1, self.max_size - self.kept))
 
     async def getconn(self, timeout: float | None = None) -> _Connection:  # noqa: ASYNC109 (theirs)
         """Lend a connection. Raises PoolExhausted or Unavailable."""
+        is_shared = current_lane.get() != "orders"
+        if is_shared:
+            await self._share()
         try:
             connection = await super().getconn(timeout)
-        except (PoolTimeout, TooManyRequests) as exc:
-            if self.busy < self.max_size:
-                raise Unavailable("the database does not answer", cause=str(exc)) from exc
-            self.exhausted += 1
-            raise PoolExhausted(
-                f"all {self.max_size} database connections are in use", cause=str(exc)
-            ) from exc
+        except BaseException as exc:
+            if is_shared:
+                self.shared.release()
+            if isinstance(exc, PoolTimeout | TooManyRequests):
+                raise self._refusal(str(exc), self.max_size) from exc
+            raise
         self.busy += 1
-        connection.lender = self
+        connection.lender, connection.is_shared = self, is_shared
         return connection
 
     async def putconn(self, conn: _Connection) -> None:
@@ -150,7 +167,29 @@ class _Pool(AsyncConnectionPool[_Connection]):
         if conn.lender is not None:
             conn.lender = None
             self.busy -= 1
+            if conn.is_shared:
+                self.shared.release()
             await super().putconn(conn)
+
+    async def _share(self) -> None:
+        limit = max(1, self.max_size - self.kept)
+        if self.shared.locked() and self._sharers >= self.max_waiting > 0:
+            raise self._refusal(f"{self._sharers} callers are waiting already", limit)
+        self._sharers += 1
+        try:
+            async with asyncio.timeout(self.timeout):
+                await self.shared.acquire()
+        except TimeoutError:
+            raise self._refusal(f"none came free in {self.timeout:g} s", limit) from None
+        finally:
+            self._sharers -= 1
+
+    def _refusal(self, cause: str, limit: int) -> Unavailable:
+        """Say whether connections are in use, or whether the database gives none."""
+        if self.busy < limit:
+            return Unavailable("the database does not answer", cause=cause)
+        self.exhausted += 1
+        return PoolExhausted(f"all {limit} database connections are in use", cause=cause)
 
     def stats(self) -> PoolStats:
         """Say how the pool is now."""
@@ -158,7 +197,7 @@ class _Pool(AsyncConnectionPool[_Connection]):
         return PoolStats(
             size=now["pool_size"],
             available=now["pool_available"],
-            waiting=now["requests_waiting"],
+            waiting=now["requests_waiting"] + self._sharers,
             max=now["pool_max"],
             busy=self.busy,
             exhausted=self.exhausted,
@@ -178,7 +217,7 @@ def _make_pool(url: str, options: PoolOptions) -> _Pool:
     async def configure(connection: _Connection) -> None:
         await connection.execute(prepare.encode())
 
-    return _Pool(
+    pool = _Pool(
         url,
         connection_class=_Connection,
         kwargs={
@@ -200,6 +239,8 @@ def _make_pool(url: str, options: PoolOptions) -> _Pool:
         close_returns=True,  # without it every connection that SQLAlchemy closes is lost
         open=False,
     )
+    pool.kept = min(options.kept_for_orders, options.pool_max - 1)
+    return pool
 
 
 async def _warm(pool: _Pool, where: str, options: PoolOptions) -> None:

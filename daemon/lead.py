@@ -4,27 +4,31 @@ import asyncio
 import hashlib
 import os
 import socket
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import islice
 
 from loguru import logger
 
 from daemon.board import JobBoard
 from daemon.config import Config
+from daemon.controls import Controls
 from daemon.leader import Claim, Leadership, leading
 from daemon.runner import Runner
-from daemon.scheduler import Schedule, Scheduler
+from daemon.scheduler import Listener, Schedule, Scheduler
+from daemon.slot_clock import Past, SlotClock
 from daemon.slots import SlotLedger
 from daemon.status import ProcessStatus
 from daemon.stopping import Stop, unless
 from health.watchdog import Heartbeats
 from jobs.errors import JobError, Transient
-from jobs.spec import Clock
-from jobs.store import runs
+from jobs.spec import Clock, Incident, Notifier, boot_s, current_lane
+from jobs.store import job_controls, runs
 from jobs.store.db import Database
+from jobs.store.fence import StaleEpoch
 
 CHUNK = 1000
 DOWN = "not running then"
@@ -32,6 +36,9 @@ LANE = "scheduler"
 PASS_LIMIT_S = 10.0
 TRY_AGAIN_S = 0.5
 RECONCILE_AGAIN_S = 2.0
+REPEATS_SINCE = timedelta(days=2)
+
+OnDeferred = Callable[[str, datetime], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,8 +53,8 @@ class Shift:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Duty:
-    """What leading needs. `make_shift` is handed the epoch, and what the runner calls to have a
-    job run once more at an instant.
+    """What leading needs. `make_shift` is handed the leadership, and what the runner calls to have
+    a job run once more at an instant.
     """
 
     claim: Claim
@@ -59,11 +66,13 @@ class Duty:
     clock: Clock
     heartbeats: Heartbeats
     status: ProcessStatus
+    controls: Controls
+    notifier: Notifier
     grace_s: float
-    make_shift: Callable[[int, Callable[[str, datetime], None]], Shift]
+    make_shift: Callable[[Leadership, OnDeferred], Shift]
 
 
-def claim_of(config: Config, database_url: str) -> Claim:
+def claim_of(config: Config, database_url: str, session: str) -> Claim:
     """Return which account this daemon wants to lead, and under which name.
 
     In live mode the account is the one behind the access key, whatever the instance is called.
@@ -73,7 +82,7 @@ def claim_of(config: Config, database_url: str) -> Claim:
     if config.trading.mode == "live" and key is not None:
         account = f"live:{hashlib.sha256(key.get_secret_value().encode()).hexdigest()[:16]}"
     holder = f"{socket.gethostname()}:{os.getpid()}:{config.daemon.instance}"
-    return Claim(dsn=database_url, account=account, holder=holder)
+    return Claim(dsn=database_url, account=account, holder=holder, session=session)
 
 
 async def lead_until_stopped(duty: Duty, stop: Stop) -> None:
@@ -81,6 +90,7 @@ async def lead_until_stopped(duty: Duty, stop: Stop) -> None:
 
     Raises NotLeader when another holds the lock and waiting is not wanted.
     """
+    current_lane.set("orders")  # to lead, and to compare the account first, is its business
     while not stop.asked.is_set():
         duty.status.standby("waiting for the leader's lock")
         try:
@@ -89,7 +99,7 @@ async def lead_until_stopped(duty: Duty, stop: Stop) -> None:
                 if (leadership := await unless(stop.asked, lock)) is None:
                     return
                 await _lead(duty, leadership, stop)
-        except Transient as error:
+        except (Transient, StaleEpoch) as error:
             logger.bind(event="leader.away", error=str(error)).warning(
                 "Cannot lead while the database is away"
             )
@@ -97,33 +107,129 @@ async def lead_until_stopped(duty: Duty, stop: Stop) -> None:
 
 
 async def _lead(duty: Duty, leadership: Leadership, stop: Stop) -> None:
-    """Run slots until asked to stop or the lock is lost, then drain."""
+    """Run slots until asked to stop or the lease is lost, then drain."""
     over = asyncio.Event()
     watch = asyncio.create_task(_watch(leadership, stop, over))
-    scheduler = Scheduler(lambda: duty.heartbeats.beat(LANE))
-    shift = duty.make_shift(leadership.epoch, scheduler.once)
-
-    def due(job: str, instants: Sequence[datetime]) -> None:
-        duty.board.due(job, instants)
-        shift.runner.due(job, instants)
-
+    duty.ledger.lead(leadership.fence)
+    clock = await _slot_clock(duty)
+    lead = _Lead(duty, leadership, clock)
     try:
         await duty.ledger.close_abandoned()
-        if not await unless(over, _reconciled(duty, shift)):
+        if not await unless(over, _reconciled(duty, lead.shift)):
             return
-        begin = await catch_up(duty)
-        duty.heartbeats.expect(LANE, PASS_LIMIT_S)
-        scheduler.start(duty.schedules, begin, due)
-        duty.board.scheduled(duty.schedules, begin)
+        begin = await catch_up(duty, clock)
+        await lead.begin(begin)
         duty.status.leading()
         logger.bind(event="daemon.ready", epoch=leadership.epoch).info("Ready")
         await over.wait()
     finally:
         watch.cancel()
-        scheduler.stop()
-        duty.heartbeats.forget(LANE)
-        duty.board.scheduled({}, duty.clock())
-        await _drain(duty, shift.runner, stop)
+        lead.end()
+        is_asked = stop.asked.is_set()
+        await _drain(duty, lead.shift.runner, stop, duty.grace_s if is_asked else 0.0)
+        duty.ledger.lead(None)
+
+
+async def _slot_clock(duty: Duty) -> SlotClock:
+    newest, repeats = await runs.past(duty.database, duty.clock() - REPEATS_SINCE)
+    past = Past(newest=newest, repeats=repeats)
+    return SlotClock(duty.clock, boot_s, time.monotonic, past)
+
+
+class _Lead:
+    """One leadership: hands due slots to the runner, and obeys what people ask of jobs."""
+
+    def __init__(self, duty: Duty, leadership: Leadership, clock: SlotClock) -> None:
+        self._duty = duty
+        self._leadership = leadership
+        self._clock = clock
+        self._news: set[asyncio.Task[None]] = set()
+        self.scheduler = Scheduler(
+            Listener(
+                due=self._due,
+                missed=self._missed,
+                passed=lambda: duty.heartbeats.beat(LANE),
+                trouble=self._trouble,
+                rewound=lambda at: duty.board.scheduled(duty.schedules, at),
+                ready=leadership.holds,
+            ),
+            clock,
+        )
+        self.shift = duty.make_shift(leadership, self._deferred)
+
+    async def begin(self, after: datetime) -> None:
+        """Hand over slots from `after` on."""
+        duty = self._duty
+        duty.heartbeats.expect(LANE, PASS_LIMIT_S)
+        for job, each in (await job_controls.read(duty.database)).items():
+            if each.follow_up_at is not None and each.follow_up_at > after and self._knows(job):
+                self.scheduler.once(job, each.follow_up_at)
+        await duty.controls.attach(self)
+        duty.board.scheduled(duty.schedules, after)
+        self.scheduler.start(duty.schedules, after)
+
+    def end(self) -> None:
+        """Hand over nothing any more."""
+        self.scheduler.stop()
+        self._duty.controls.detach()
+        self._duty.heartbeats.forget(LANE)
+        self._duty.board.scheduled({}, self._duty.clock())
+
+    def pause(self, jobs: Iterable[str]) -> None:
+        """Pause these jobs and no others."""
+        paused = frozenset(jobs)
+        self.shift.runner.pause(paused)
+        self._duty.board.pause(paused)
+
+    def run_now(self, job: str) -> None:
+        """Run a job once more, now."""
+        if self._knows(job):
+            self.shift.runner.run_now(job, self.scheduler.instant_now())
+
+    def _knows(self, job: str) -> bool:
+        return job in self._duty.schedules
+
+    def _due(self, job: str, instants: Sequence[datetime]) -> None:
+        self._duty.board.due(job, instants)
+        self.shift.runner.due(job, instants)
+
+    def _missed(self, job: str, instants: Sequence[datetime]) -> None:
+        self._duty.board.due(job, instants)
+        self.shift.runner.missed(job, instants)
+
+    async def _deferred(self, job: str, at: datetime) -> None:
+        at = self.scheduler.once(job, at)
+        try:
+            await job_controls.promise(self._duty.database, job, at)
+        except Transient as error:
+            logger.bind(event="job.promise_not_stored", due=at, error=str(error)).warning(
+                "A follow-up run is not stored; a restart would forget it"
+            )
+
+    def _trouble(self, schedule: str, error: str | None) -> None:
+        incident = f"scheduler_stalled:{schedule}"
+        notifier = self._duty.notifier
+        if error is None:
+            self._tell(notifier.resolve(incident))
+            return
+        self._tell(
+            notifier.notify(
+                Incident(
+                    kind="scheduler_stalled",
+                    severity="critical",
+                    incident=incident,
+                    title=f"The schedule of {schedule} is stuck",
+                    message=f"{schedule} cannot tell when it is due; the others go on: {error}",
+                    job=schedule if self._knows(schedule) else None,
+                    error=error,
+                )
+            )
+        )
+
+    def _tell(self, news: Coroutine[object, object, None]) -> None:
+        task = asyncio.create_task(news)
+        self._news.add(task)
+        task.add_done_callback(self._news.discard)
 
 
 async def _watch(leadership: Leadership, stop: Stop, over: asyncio.Event) -> None:
@@ -148,29 +254,36 @@ async def _reconciled(duty: Duty, shift: Shift) -> bool:
             return True
 
 
-async def _drain(duty: Duty, runner: Runner, stop: Stop) -> None:
+async def _drain(duty: Duty, runner: Runner, stop: Stop, grace_s: float) -> None:
     duty.status.stopping()
     logger.bind(event="daemon.draining", running=sorted(runner.running)).info(
         "No new slots; waiting for the running ones"
     )
-    await unless(stop.forced, runner.drain(duty.grace_s))
+    await unless(stop.forced, runner.drain(grace_s))
     await runner.drain(0)
 
 
-async def catch_up(duty: Duty) -> datetime:
+async def catch_up(duty: Duty, clock: SlotClock) -> datetime:
     """Write the slots that came due while nobody ran them; return until when that is done."""
     newest = await runs.newest(duty.database)
-    until = duty.clock()
+    until = clock.look()
     for job, schedule in duty.schedules.items():
-        if job not in newest:
-            continue
-        missed = schedule.between(newest[job], until)
-        written = 0
-        while chunk := list(islice(missed, CHUNK)):
-            written += await duty.ledger.skip_missed(job, chunk, DOWN)
-            await asyncio.sleep(0)  # months of ten-second slots must not hold the loop
-        if written:
-            logger.bind(event="slots.missed", job=job, slots=written, since=newest[job]).warning(
-                "Slots came due while the daemon was not running"
-            )
+        if job in newest:
+            await _skip_missed(duty, job, schedule.between(newest[job], until))
+    for job, each in (await job_controls.read(duty.database)).items():
+        if each.follow_up_at is not None and each.follow_up_at <= until:
+            await duty.ledger.skip_missed(job, [each.follow_up_at], DOWN)
+            await job_controls.keep(duty.database, job, until)
     return until
+
+
+async def _skip_missed(duty: Duty, job: str, missed: Iterable[datetime]) -> None:
+    written = 0
+    instants = iter(missed)
+    while chunk := list(islice(instants, CHUNK)):
+        written += await duty.ledger.skip_missed(job, chunk, DOWN)
+        await asyncio.sleep(0)  # months of ten-second slots must not hold the loop
+    if written:
+        logger.bind(event="slots.missed", job=job, slots=written).warning(
+            "Slots came due while the daemon was not running"
+        )

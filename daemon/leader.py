@@ -1,38 +1,58 @@
-"""One daemon per account: a Postgres advisory lock held by a session of its own, and an epoch.
+"""One daemon per account: an advisory lock, a lease that is renewed each second, and an epoch.
 
-The lock dies with the session, so a killed leader frees it at once. Every leader takes the next
-epoch; whatever writes money carries it, so that a leader that lost the lock without noticing can
-be told from its successor.
+The lock dies with its session, so a killed leader frees it at once. A frozen leader keeps its
+session but renews nothing: a standby that sees the same count of renewals for TAKE_OVER_AFTER_S
+of its own time ends the old sessions and takes the lock. Neither side compares clocks. Every
+leader takes the next epoch, and whatever writes money holds on to it (jobs/store/fence.py), so a
+leader that was replaced without noticing cannot write; it also stops by itself LEASE_S after its
+last renewal, before anybody may take over.
 """
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from secrets import token_hex
 
 import psycopg
 from loguru import logger
 from psycopg import sql
 
 from jobs.errors import JobError, Unavailable
+from jobs.spec import boot_s
+from jobs.store.fence import Fence
 
-TRY_EVERY_S = 0.5
-CHECK_EVERY_S = 1.0
-CHECK_TIMEOUT_S = 3.0
+TRY_EVERY_S = 0.25
+RENEW_EVERY_S = 1.0
+LEASE_S = 3.0
+TAKE_OVER_AFTER_S = 3.5
+RENEW_TIMEOUT_S = 3.0
+EPOCH_LOCK_TIMEOUT = "500ms"
+EPOCH_TRIES = 5
 
 
 class NotLeader(JobError):
     """Another instance holds the lock of this account."""
 
 
+def new_session() -> str:
+    """Return a name for the sessions of this process, so that a successor can end them."""
+    return token_hex(6)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """Who wants to lead which account. `dsn` is a psycopg connection string."""
+    """Who wants to lead which account. `dsn` is a psycopg connection string.
+
+    `session` is part of the application name of every connection that writes for the leader.
+    """
 
     dsn: str
     account: str
     holder: str
+    session: str = field(default_factory=new_session)
 
     @property
     def key(self) -> int:
@@ -41,43 +61,89 @@ class Claim:
         return int.from_bytes(digest[:8], "big") >> 1
 
 
-class Leadership:
-    """A held lock. `epoch` is higher than that of every leader before."""
+def application_name(session: str) -> str:
+    """Return the application name of connections that end with the leadership of `session`."""
+    return f"upbitd {session}"
 
-    def __init__(self, session: psycopg.AsyncConnection, epoch: int) -> None:
+
+class Leadership:
+    """A held lock and its lease. `epoch` is higher than that of every leader before."""
+
+    def __init__(
+        self,
+        session: psycopg.AsyncConnection,
+        claim: Claim,
+        epoch: int,
+        *,
+        elapsed: Callable[[], float] = boot_s,
+    ) -> None:
         self._session = session
+        self._claim = claim
+        self._elapsed = elapsed
+        self._renewed_s = elapsed()
         self.epoch = epoch
 
+    @property
+    def fence(self) -> Fence:
+        """What the writes of this leadership stand behind."""
+        return Fence(account=self._claim.account, epoch=self.epoch)
+
+    def holds(self) -> bool:
+        """Whether the lease is in force: nobody can have taken over yet."""
+        return self._elapsed() - self._renewed_s < LEASE_S
+
     async def lost(self) -> None:
-        """Return as soon as the session that holds the lock is gone; until then, wait."""
+        """Renew the lease; return as soon as it is another's or its session is gone."""
         while True:
-            await asyncio.sleep(CHECK_EVERY_S)
+            await asyncio.sleep(RENEW_EVERY_S)
             try:
-                async with asyncio.timeout(CHECK_TIMEOUT_S):
-                    await self._session.execute("SELECT 1")
+                async with asyncio.timeout(RENEW_TIMEOUT_S):
+                    mine = await self._renew()
             except (psycopg.Error, TimeoutError, OSError) as error:
                 logger.bind(event="leader.lost", epoch=self.epoch, error=str(error)).warning(
                     "Lost the session that holds the leader's lock"
                 )
-                return
+                break
+            if not mine:
+                logger.bind(event="leader.deposed", epoch=self.epoch).warning(
+                    "Another instance took over"
+                )
+                break
+        self._renewed_s = float("-inf")
+
+    async def _renew(self) -> bool:
+        began_s = self._elapsed()  # before the question: the server cannot have counted earlier
+        renewed = await self._session.execute(
+            "UPDATE leases SET beats = beats + 1, renewed_at = clock_timestamp()"
+            " WHERE account = %s AND epoch = %s",
+            (self._claim.account, self.epoch),
+        )
+        if renewed.rowcount != 1:
+            return False
+        self._renewed_s = began_s
+        return True
 
 
 @asynccontextmanager
 async def leading(claim: Claim, *, wait: bool) -> AsyncIterator[Leadership]:
     """Hold the account's lock inside the block.
 
-    With `wait` the call returns when the lock is free, however long that takes. Raises NotLeader
-    when another holds it and `wait` is false, Unavailable when the database is away.
+    With `wait` the call returns when the lock is free or its holder is silent, however long that
+    takes. Raises NotLeader when another holds it and `wait` is false, Unavailable when the
+    database is away.
     """
     try:
         session = await psycopg.AsyncConnection.connect(
-            claim.dsn, autocommit=True, application_name="upbitd leader", connect_timeout=5
+            claim.dsn,
+            autocommit=True,
+            application_name=application_name(claim.session),
+            connect_timeout=5,
         )
     except psycopg.OperationalError as error:
         raise Unavailable("database away", error=str(error)) from error
     try:
         await _lock(session, claim, wait=wait)
-        yield Leadership(session, await _next_epoch(session, claim))
+        yield Leadership(session, claim, await _next_epoch(session, claim))
     except psycopg.OperationalError as error:
         raise Unavailable("database away", error=str(error)) from error
     finally:
@@ -86,6 +152,7 @@ async def leading(claim: Claim, *, wait: bool) -> AsyncIterator[Leadership]:
 
 async def _lock(session: psycopg.AsyncConnection, claim: Claim, *, wait: bool) -> None:
     attempt = sql.SQL("SELECT pg_try_advisory_lock({})").format(claim.key)
+    seen = _Seen()
     said = False
     while True:
         row = await (await session.execute(attempt)).fetchone()
@@ -96,20 +163,91 @@ async def _lock(session: psycopg.AsyncConnection, claim: Claim, *, wait: bool) -
         if not said:
             logger.bind(event="leader.standby").info("Another instance leads; standing by")
             said = True
-        await asyncio.sleep(TRY_EVERY_S)
+        holder = await _lease(session, claim)
+        if holder is not None and seen.silent_s(holder) >= TAKE_OVER_AFTER_S:
+            logger.bind(event="leader.silent", epoch=holder.epoch).warning(
+                "The leader renews nothing; taking over"
+            )
+            await _end_sessions(session, holder.session)
+            seen = _Seen()
+        else:
+            await asyncio.sleep(TRY_EVERY_S)
+
+
+@dataclass(frozen=True, slots=True)
+class _Lease:
+    epoch: int
+    beats: int
+    session: str
+
+
+class _Seen:
+    """Since when a lease has not moved, by our own clock."""
+
+    def __init__(self) -> None:
+        self._lease: _Lease | None = None
+        self._since_s = 0.0
+
+    def silent_s(self, lease: _Lease) -> float:
+        # a clock that stands still while the machine sleeps: both sides slept then
+        now_s = time.monotonic()
+        if lease != self._lease:
+            self._lease, self._since_s = lease, now_s
+        return now_s - self._since_s
+
+
+async def _lease(session: psycopg.AsyncConnection, claim: Claim) -> _Lease | None:
+    row = await (
+        await session.execute(
+            "SELECT epoch, beats, session FROM leases WHERE account = %s", (claim.account,)
+        )
+    ).fetchone()
+    return None if row is None else _Lease(*row)
+
+
+async def _end_sessions(session: psycopg.AsyncConnection, name: str) -> None:
+    """End every connection of the process that `name` belongs to; its transactions roll back."""
+    await session.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = %s"
+        " AND datname = current_database() AND pid <> pg_backend_pid()",
+        (application_name(name),),
+    )
 
 
 async def _next_epoch(session: psycopg.AsyncConnection, claim: Claim) -> int:
-    row = await (
-        await session.execute(
+    """Raise the epoch once the last transactions under the old one are over."""
+    for _ in range(EPOCH_TRIES):
+        before = await _lease(session, claim)
+        try:
+            epoch = await _raise_epoch(session, claim)
+        except psycopg.errors.LockNotAvailable:
+            # a predecessor that froze, or was cut off, in the middle of a transaction
+            if before is not None and before.session != claim.session:
+                await _end_sessions(session, before.session)
+            continue
+        logger.bind(event="leader.elected", epoch=epoch, holder=claim.holder).info("Leading")
+        return epoch
+    raise Unavailable("the epoch is held by a transaction that does not end")
+
+
+async def _raise_epoch(session: psycopg.AsyncConnection, claim: Claim) -> int:
+    async with session.transaction():
+        await session.execute(f"SET LOCAL lock_timeout = '{EPOCH_LOCK_TIMEOUT}'".encode())
+        raised = await session.execute(
             "INSERT INTO leadership (account, epoch, holder) VALUES (%s, 1, %s)"
             " ON CONFLICT (account) DO UPDATE SET epoch = leadership.epoch + 1,"
             " holder = excluded.holder, since = now() RETURNING epoch",
             (claim.account, claim.holder),
         )
-    ).fetchone()
-    if row is None:
-        raise Unavailable("the leadership row was not written")
-    epoch: int = row[0]
-    logger.bind(event="leader.elected", epoch=epoch, holder=claim.holder).info("Leading")
+        row = await raised.fetchone()
+        if row is None:
+            raise Unavailable("the leadership row was not written")
+        epoch: int = row[0]
+        await session.execute(
+            "INSERT INTO leases (account, epoch, session) VALUES (%s, %s, %s)"
+            " ON CONFLICT (account) DO UPDATE SET epoch = excluded.epoch,"
+            " session = excluded.session, beats = leases.beats + 1,"
+            " renewed_at = clock_timestamp()",
+            (claim.account, epoch, claim.session),
+        )
     return epoch

@@ -25,6 +25,7 @@ from jobs.upbit.limits import Limiter
 from jobs.upbit.signing import Keys
 
 GEMINI = "gemini"
+STORE_AGAIN_S = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +46,6 @@ class Resources:
     base: Foundation
     caches: Caches
     upbit: UpbitClient
-    exchange: Exchange
     model: GeminiClient | None
     source: Source
 
@@ -76,7 +76,6 @@ async def open_resources(base: Foundation) -> AsyncIterator[Resources]:
             base=base,
             caches=caches,
             upbit=upbit,
-            exchange=_exchange(base, upbit),
             model=model,
             source=_source(base, model),
         )
@@ -90,11 +89,12 @@ def upbit_keys(config: Config) -> Keys | None:
     return Keys(access_key=access.get_secret_value(), secret_key=secret.get_secret_value())
 
 
-def _exchange(base: Foundation, upbit: UpbitClient) -> Exchange:
+def exchange_of(base: Foundation, database: Database, upbit: UpbitClient) -> Exchange:
+    """Return where orders go: the venue, or the paper account that is kept in `database`."""
     if base.config.trading.mode == "live":
         return upbit
     start_krw = base.config.trading.paper_balance_krw
-    return PaperExchange(base.database, upbit, clock=base.clock, start_krw=start_krw)
+    return PaperExchange(database, upbit, clock=base.clock, start_krw=start_krw)
 
 
 @asynccontextmanager
@@ -154,8 +154,10 @@ class GateKeeper:
                 await gate_rows.save(database, closed)
             except Transient as error:
                 logger.bind(event="gate.not_stored", gate=closed.name, error=str(error)).warning(
-                    "A closed gate is not stored; it holds for this process alone"
+                    "A closed gate is not stored yet; until then it holds for this process alone"
                 )
+                self._closings.put_nowait(closed)
+                await asyncio.sleep(STORE_AGAIN_S)
 
 
 async def restore_gates(gates: Gates, database: Database, clock: Clock) -> None:

@@ -35,16 +35,44 @@ class RetryPolicy:
         return own_s, "backoff"
 
 
+class RetryBudget:
+    """How often runs may try again, all together: a storm must not multiply the requests.
+
+    Every run pays `ratio` in, every retry takes one out; at most `most` are saved up, and a fresh
+    budget is full. Over many runs there are at most `ratio` retries a run. The last `kept` are
+    for urgent runs alone, those that look after orders.
+    """
+
+    def __init__(self, *, ratio: float = 0.14, most: float = 30.0, kept: float = 6.0) -> None:
+        self._ratio = ratio
+        self._most = most
+        self._kept = kept
+        self.left = most
+
+    def pay_in(self) -> None:
+        """Count a run."""
+        self.left = min(self._most, self.left + self._ratio)
+
+    def take(self, *, urgent: bool) -> bool:
+        """Return whether one retry is allowed; then it is paid for."""
+        if self.left - (0.0 if urgent else self._kept) < 1.0:
+            return False
+        self.left -= 1.0
+        return True
+
+
 @dataclass(slots=True, kw_only=True)
 class Progress:
     """What a run has tried so far; stays readable when the last attempt raises.
 
-    `deferred_s` is the server's wait, in seconds from then, that was too long to sit out.
+    `deferred_s` is the server's wait, in seconds from then, that was too long to sit out;
+    `refused` says that a further attempt was due and not allowed.
     """
 
     attempts: int = 0
     waited_s: float = 0.0
     deferred_s: float | None = None
+    refused: bool = False
 
 
 class _Details(TypedDict):
@@ -59,11 +87,13 @@ async def retrying(
     progress: Progress,
     *,
     give_up_at: float,
+    allow: Callable[[], bool] = lambda: True,
 ) -> T:
     """Return what `call` returns, trying again after each Transient as `policy` says.
 
     `give_up_at` is the run's deadline on the event loop's clock: a wait that would reach past it
-    is not begun. Raises the last error; everything but Transient is raised at once.
+    is not begun. `allow` is asked before each further attempt (a budget). Raises the last error;
+    everything but Transient is raised at once.
     """
 
     async def attempt() -> T:
@@ -78,7 +108,10 @@ async def retrying(
         if source != "backoff" and wait_s > min(policy.max_wait_s, left_s):
             progress.deferred_s = wait_s
             return True
-        return wait_s > left_s
+        if wait_s > left_s:
+            return True
+        progress.refused = not allow()
+        return progress.refused
 
     def note(details: _Details) -> None:
         progress.waited_s += details["wait"]

@@ -1,20 +1,39 @@
 """One run: claim its slot, try under a deadline, say what became of it."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal, Protocol
 
 from loguru import logger
 
 from daemon.metrics import JobMetric
-from daemon.retry import Progress, RetryPolicy, retrying
+from daemon.retry import Progress, RetryBudget, RetryPolicy, retrying
 from daemon.slots import new_slot
 from jobs.errors import BudgetExhausted, JobError, ModelRejected, Transient
-from jobs.spec import Clock, Incident, JobSpec, Notifier, Slot, Tally, current_tally
+from jobs.spec import (
+    Clock,
+    Incident,
+    JobSpec,
+    Notifier,
+    Slot,
+    Tally,
+    current_lane,
+    current_tally,
+)
+from jobs.store.fence import StaleEpoch
 
 Outcome = Literal["ok", "failed", "timeout", "deferred", "cancelled"]
+MISSED = "missed"
+PAUSED = "paused"
+EXHAUSTED = "retries exhausted"
+NO_BUDGET = "retry budget spent"
+
+
+class _Taken(Exception):
+    """The slot is not ours to run."""
+
 
 ALREADY_TOLD = (ModelRejected, BudgetExhausted)
 """Errors that jobs/gemini/source.py turns into incidents of their own kind."""
@@ -24,7 +43,7 @@ class Ledger(Protocol):
     """Where a run claims its slot and says what became of it (daemon/slots.py)."""
 
     async def claim(self, slot: Slot) -> bool:
-        """Return whether the slot is ours to run."""
+        """Return whether the slot is ours to run. Raises Transient while nobody can say."""
         ...
 
     def close(self, metric: JobMetric) -> None:
@@ -50,13 +69,16 @@ class Observer(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ending:
-    """How a run ended. `deferred_s` is the wait, from now, after which a follow-up is due."""
+    """How a run ended. `deferred_s` is the wait, from now, after which a follow-up is due;
+    `is_anothers`: another process accounts for the slot, this one says nothing.
+    """
 
     outcome: Outcome
     rows: int = 0
     reason: str | None = None
     error: BaseException | None = None
     deferred_s: float | None = None
+    is_anothers: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,57 +90,80 @@ class Span:
     duration_s: float
 
 
-class Runner:
-    """Runs due slots, each job at most once at a time, and never one job behind another.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Means:
+    """What every run is done with.
 
     `on_deferred` is told the job and the instant of the follow-up run that a server's wait asks
-    for. `mask` takes secrets out of error texts.
+    for. `mask` takes secrets out of error texts. `is_ours` says whether slots are still ours to
+    account for: what ends after that is told by whoever leads next.
     """
 
-    def __init__(
-        self,
-        specs: Mapping[str, JobSpec],
-        ledger: Ledger,
-        policy: RetryPolicy,
-        notifier: Notifier,
-        *,
-        clock: Clock,
-        on_deferred: Callable[[str, datetime], None],
-        observer: Observer,
-        mask: Callable[[str], str] = str,
-    ) -> None:
+    ledger: Ledger
+    policy: RetryPolicy
+    notifier: Notifier
+    clock: Clock
+    on_deferred: Callable[[str, datetime], Awaitable[None]]
+    observer: Observer
+    mask: Callable[[str], str] = str
+    budget: RetryBudget = field(default_factory=RetryBudget)
+    is_ours: Callable[[], bool] = lambda: True
+
+
+class Runner:
+    """Runs due slots, each job at most once at a time, and never one job behind another."""
+
+    def __init__(self, specs: Mapping[str, JobSpec], means: Means) -> None:
         self._specs = specs
-        self._ledger = ledger
-        self._policy = policy
-        self._notifier = notifier
-        self._clock = clock
-        self._on_deferred = on_deferred
-        self._observer = observer
-        self._mask = mask
+        self._means = means
         self._running: dict[str, asyncio.Task[None]] = {}
+        self._queued: dict[str, datetime] = {}
+        self._paused: frozenset[str] = frozenset()
         self._healthy: set[str] = set()
+        self._is_over = False
 
     @property
     def running(self) -> frozenset[str]:
         """The jobs that are running now."""
         return frozenset(self._running)
 
-    def due(self, job: str, instants: Sequence[datetime]) -> None:
-        """Run the newest of the instants that came due; the older ones were missed.
+    def pause(self, jobs: Iterable[str]) -> None:
+        """Skip the slots of these jobs, and of no others, from here on; what runs goes on."""
+        self._paused = frozenset(jobs)
 
-        A job still busy with an earlier slot skips this one.
-        """
+    def due(self, job: str, instants: Sequence[datetime]) -> None:
+        """Run the newest of the instants that came due, as the job's spec says; skip the others."""
         *missed, newest = instants
-        self._ledger.skip(job, missed, "missed")
+        spec = self._specs[job]
+        self.missed(job, missed)
+        if job in self._paused:
+            self._means.ledger.skip(job, [newest], PAUSED)
+        elif spec.misfire == "skip" and self._late_s(newest) > spec.misfire_grace_s:
+            self._means.ledger.skip(job, [newest], MISSED)
+        elif job not in self._running:
+            self._begin(job, newest)
+        elif spec.overlap == "queue":
+            self._queue(job, newest)
+        else:
+            self._means.ledger.skip(job, [newest], "still running")
+
+    def missed(self, job: str, instants: Sequence[datetime]) -> None:
+        """Skip slots that came due too long ago to be run."""
+        self._means.ledger.skip(job, instants, PAUSED if job in self._paused else MISSED)
+
+    def run_now(self, job: str, instant: datetime) -> None:
+        """Run a slot that a person asked for: a pause does not hold it, a busy job queues it."""
         if job in self._running:
-            self._ledger.skip(job, [newest], "still running")
-            return
-        task = asyncio.create_task(self.run(new_slot(job, newest)), name=f"job:{job}")
-        self._running[job] = task
-        task.add_done_callback(lambda _: self._running.pop(job, None))
+            self._queue(job, instant)
+        else:
+            self._begin(job, instant)
 
     async def drain(self, grace_s: float) -> bool:
         """Wait for the running jobs, cancel those that outlast `grace_s`; True if none did."""
+        self._is_over = True
+        for job, instant in self._queued.items():
+            self._means.ledger.skip(job, [instant], "stopped before it ran")
+        self._queued.clear()
         if not (tasks := set(self._running.values())):
             return True
         _, late = await asyncio.wait(tasks, timeout=grace_s)
@@ -127,45 +172,46 @@ class Runner:
         await asyncio.gather(*tasks, return_exceptions=True)
         return not late
 
+    def _begin(self, job: str, instant: datetime) -> None:
+        task = asyncio.create_task(self.run(new_slot(job, instant)), name=f"job:{job}")
+        self._running[job] = task
+        task.add_done_callback(lambda _: self._over(job))
+
+    def _over(self, job: str) -> None:
+        self._running.pop(job, None)
+        if not self._is_over and (instant := self._queued.pop(job, None)) is not None:
+            self._begin(job, instant)
+
+    def _queue(self, job: str, instant: datetime) -> None:
+        if (older := self._queued.get(job)) is not None:
+            self._means.ledger.skip(job, [older], "a newer slot took its place")
+        self._queued[job] = instant
+
+    def _late_s(self, instant: datetime) -> float:
+        return (self._means.clock() - instant).total_seconds()
+
     async def run(self, slot: Slot) -> None:
         """Run one slot to its outcome. Raises nothing but cancellation."""
+        spec, means = self._specs[slot.job], self._means
+        current_lane.set(spec.lane)
         with logger.contextualize(job=slot.job, run_id=slot.run_id):
-            started_at = self._clock()
+            started_at = means.clock()
             began_s = asyncio.get_running_loop().time()
-            if not await self._ledger.claim(slot):
-                logger.bind(event="slot.taken").info("Slot has a row already")
-                return
-            self._observer.began(slot.job, started_at)
+            means.observer.began(slot.job, started_at)
             tally = Tally()
             current_tally.set(tally)
-            progress = Progress()
-            ending = await self._ending(self._specs[slot.job], slot, progress)
-            span = Span(started_at, self._clock(), asyncio.get_running_loop().time() - began_s)
-            metric = self._metric(slot, ending, progress, tally, span)
-            self._ledger.close(metric)
-            self._observer.ended(metric)
-            await self._follow_up(metric, ending)
-
-    async def _ending(self, spec: JobSpec, slot: Slot, progress: Progress) -> Ending:
-        give_up_at = asyncio.get_running_loop().time() + spec.deadline_s
-        try:
-            async with asyncio.timeout_at(give_up_at) as limit:
-                rows = await retrying(
-                    lambda: spec.run(slot), self._policy, progress, give_up_at=give_up_at
+            trial = _Trial(spec, slot, means)
+            ending = await trial.ending()
+            span = Span(started_at, means.clock(), asyncio.get_running_loop().time() - began_s)
+            metric = self._metric(slot, ending, trial.progress, tally, span)
+            means.observer.ended(metric)
+            if ending.is_anothers or (trial.is_claimed and not means.is_ours()):
+                logger.bind(event="slot.not_ours", outcome=ending.outcome).warning(
+                    "Another process or leader accounts for this slot"
                 )
-            return Ending(outcome="ok", rows=rows)
-        except asyncio.CancelledError as error:
-            return Ending(outcome="cancelled", reason="stopped while running", error=error)
-        except Transient as error:
-            return _after_transient(error, progress)
-        except JobError as error:
-            return Ending(outcome="failed", reason="permanent", error=error)
-        except Exception as error:  # noqa: BLE001 -- the boundary: any bug of a job ends its run only
-            if limit.expired():
-                reason = f"over the deadline of {spec.deadline_s:g} s"
-                return Ending(outcome="timeout", reason=reason, error=error)
-            logger.bind(event="job.bug").exception("Job raised what it should not")
-            return Ending(outcome="failed", reason="bug", error=error)
+                return
+            means.ledger.close(metric)
+            await self._follow_up(metric, ending)
 
     def _metric(
         self, slot: Slot, ending: Ending, progress: Progress, tally: Tally, span: Span
@@ -185,7 +231,7 @@ class Runner:
             attempts=progress.attempts,
             waited_s=round(progress.waited_s, 6),
             error_type=None if error is None else type(error).__name__,
-            error=None if error is None else self._mask(str(error).replace("\x00", "\ufffd")),
+            error=None if error is None else self._means.mask(str(error).replace("\x00", "\ufffd")),
             api_calls=tally.api_calls,
             rows=ending.rows or tally.rows,
             tokens_in=tally.tokens_in,
@@ -196,15 +242,72 @@ class Runner:
 
     async def _follow_up(self, metric: JobMetric, ending: Ending) -> None:
         if ending.deferred_s is not None:
-            self._on_deferred(metric.job, self._clock() + timedelta(seconds=ending.deferred_s))
+            at = self._means.clock() + timedelta(seconds=ending.deferred_s)
+            await self._means.on_deferred(metric.job, at)
         key = f"job:{metric.job}"
         if ending.outcome == "ok":
             if metric.job not in self._healthy:
                 self._healthy.add(metric.job)
-                await self._notifier.resolve(key)
+                await self._means.notifier.resolve(key)
         elif (incident := _incident(key, metric, ending)) is not None:
             self._healthy.discard(metric.job)
-            await self._notifier.notify(incident)
+            await self._means.notifier.notify(incident)
+
+
+class _Trial:
+    """The attempts at one slot. The claim belongs to the first: it is tried again with it."""
+
+    def __init__(self, spec: JobSpec, slot: Slot, means: Means) -> None:
+        self._spec = spec
+        self._slot = slot
+        self._means = means
+        self.progress = Progress()
+        self.is_claimed = False
+
+    async def ending(self) -> Ending:
+        """Try until the run has an outcome. Raises nothing."""
+        spec, budget = self._spec, self._means.budget
+        budget.pay_in()
+        give_up_at = asyncio.get_running_loop().time() + spec.deadline_s
+        limit = asyncio.timeout_at(give_up_at)
+        try:
+            async with limit:
+                rows = await retrying(
+                    self._attempt,
+                    self._means.policy,
+                    self.progress,
+                    give_up_at=give_up_at,
+                    allow=lambda: budget.take(urgent=spec.lane == "orders"),
+                )
+            return Ending(outcome="ok", rows=rows)
+        except (JobError, asyncio.CancelledError, _Taken) as error:
+            return _ending_of(error, self.progress)
+        except Exception as error:  # noqa: BLE001 -- the boundary: any bug of a job ends its run only
+            if limit.expired():
+                reason = f"over the deadline of {spec.deadline_s:g} s"
+                return Ending(outcome="timeout", reason=reason, error=error)
+            logger.bind(event="job.bug").exception("Job raised what it should not")
+            return Ending(outcome="failed", reason="bug", error=error)
+
+    async def _attempt(self) -> int:
+        if not self.is_claimed:
+            if not await self._means.ledger.claim(self._slot):
+                raise _Taken
+            self.is_claimed = True
+        return await self._spec.run(self._slot)
+
+
+def _ending_of(error: BaseException, progress: Progress) -> Ending:
+    if isinstance(error, Transient):
+        return _after_transient(error, progress)
+    if isinstance(error, _Taken):
+        return Ending(outcome="cancelled", reason="the slot has a row already", is_anothers=True)
+    if isinstance(error, StaleEpoch):
+        reason = "another instance leads"
+        return Ending(outcome="cancelled", reason=reason, error=error, is_anothers=True)
+    if isinstance(error, asyncio.CancelledError):
+        return Ending(outcome="cancelled", reason="stopped while running", error=error)
+    return Ending(outcome="failed", reason="permanent", error=error)
 
 
 def _after_transient(error: Transient, progress: Progress) -> Ending:
@@ -213,7 +316,8 @@ def _after_transient(error: Transient, progress: Progress) -> Ending:
         return Ending(
             outcome="deferred", reason=reason, error=error, deferred_s=progress.deferred_s
         )
-    return Ending(outcome="failed", reason="retries exhausted", error=error)
+    reason = NO_BUDGET if progress.refused else EXHAUSTED
+    return Ending(outcome="failed", reason=reason, error=error)
 
 
 def _incident(key: str, metric: JobMetric, ending: Ending) -> Incident | None:
@@ -223,7 +327,7 @@ def _incident(key: str, metric: JobMetric, ending: Ending) -> Incident | None:
     """
     if ending.outcome not in ("failed", "timeout") or isinstance(ending.error, ALREADY_TOLD):
         return None
-    exhausted = ending.outcome == "timeout" or ending.reason == "retries exhausted"
+    exhausted = ending.outcome == "timeout" or ending.reason in (EXHAUSTED, NO_BUDGET)
     return Incident(
         kind="retry_exhausted" if exhausted else "permanent_failure",
         severity="critical",

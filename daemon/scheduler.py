@@ -1,24 +1,34 @@
-"""When slots come due. The only importer of apscheduler, which serves as a trigger and no more."""
+"""When slots come due. The only importer of apscheduler, which serves as a trigger and a timer.
 
+Its own pass reads the wall clock, which may be set back, and ends with the first trigger that
+raises; so the pass is ours: by the slot clock, and each schedule guarded by itself.
+"""
+
+import asyncio
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from apscheduler.executors.base import BaseExecutor
+from apscheduler.job import Job
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
+from apscheduler.schedulers.base import STATE_RUNNING
 from apscheduler.triggers.base import BaseTrigger
 from apscheduler.triggers.cron import CronTrigger
-from apscheduler.triggers.date import DateTrigger
 from apscheduler.triggers.interval import IntervalTrigger
 from loguru import logger
 
-OnDue = Callable[[str, Sequence[datetime]], None]
-"""Told the job and every instant that has come due since the last pass, oldest first."""
+from daemon.slot_clock import SlotClock
+from daemon.zoned import next_in_zone
+from jobs.spec import boot_s
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 PASS_EVERY_S = 1.0
 RETRY_PASS_S = 0.5
+NOT_READY_S = 0.1
+CHUNK = 1000
+PASS = timedelta(seconds=PASS_EVERY_S)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +54,8 @@ class Schedule:
 
         Raises ValueError for a line that crontab would not take.
         """
-        return cls(_Shifted(CronTrigger.from_crontab(expression, timezone=zone), offset))
+        line = CronTrigger.from_crontab(expression, timezone=UTC)
+        return cls(_Zoned(line, zone, offset))
 
     def next_after(self, instant: datetime) -> datetime | None:
         """Return the first instant later than `instant`, None when there is none any more."""
@@ -59,95 +70,212 @@ class Schedule:
             due = self.next_after(due)
 
 
-class _Shifted(BaseTrigger):  # type: ignore[misc]  # apscheduler has no types
-    """Another trigger's instants, each `offset` later."""
+class _Zoned(BaseTrigger):  # type: ignore[misc]  # apscheduler has no types
+    """A crontab line's local times in `zone`, each `offset` later. Knows no previous one."""
 
-    def __init__(self, inner: BaseTrigger, offset: timedelta) -> None:
-        self._inner = inner
+    def __init__(self, line: CronTrigger, zone: ZoneInfo, offset: timedelta) -> None:
+        self._line = line
+        self._zone = zone
         self._offset = offset
 
-    def get_next_fire_time(self, previous: datetime | None, now: datetime) -> datetime | None:
-        """Answer apscheduler in the inner trigger's own time."""
-        before = None if previous is None else previous - self._offset
-        due = self._inner.get_next_fire_time(before, now - self._offset)
+    def get_next_fire_time(self, previous: object, now: datetime) -> datetime | None:  # noqa: ARG002
+        """Return the first instant not earlier than `now`."""
+        due = next_in_zone(self._next_local, self._zone, now - self._offset)
         return None if due is None else due + self._offset
 
-
-class _Handover(BaseExecutor):  # type: ignore[misc]  # apscheduler has no types
-    """Hands due instants over instead of running anything; keeps no instance counts."""
-
-    def __init__(self, on_due: OnDue) -> None:
-        super().__init__()
-        self._on_due = on_due
-
-    def submit_job(self, job: object, run_times: Sequence[datetime]) -> None:
-        """Pass on what apscheduler found due; an error here must not end its pass."""
-        name: str = job.args[0]  # type: ignore[attr-defined]
-        self._on_due(name, [each.astimezone(UTC) for each in run_times])
-
-    def _do_submit_job(self, *_: object) -> None:
-        raise AssertionError("submit_job is overridden")
+    def _next_local(self, local: datetime) -> datetime | None:
+        match: datetime | None = self._line.get_next_fire_time(None, local.replace(tzinfo=UTC))
+        return None if match is None else match.replace(tzinfo=None)
 
 
-class _Guarded(AsyncIOScheduler):  # type: ignore[misc]  # apscheduler has no types
-    """Survives an exception in its pass, which plain apscheduler does not (its timer is lost)."""
+class _Timer(AsyncIOScheduler):  # type: ignore[misc]  # apscheduler has no types
+    """Calls `each_pass`, which returns the seconds until the next one; whatever it raises."""
 
-    def __init__(self, on_pass: Callable[[], None], **options: object) -> None:
-        super().__init__(**options)
-        self._on_pass = on_pass
+    def __init__(self, each_pass: Callable[[], float], on_trouble: Callable[[str], None]) -> None:
+        super().__init__(timezone=UTC)
+        self._each_pass = each_pass
+        self._on_trouble = on_trouble
 
     def _process_jobs(self) -> float | None:
+        if self.state != STATE_RUNNING:
+            return None
         try:
-            wait_s: float | None = super()._process_jobs()
-        except Exception:  # noqa: BLE001 -- whatever a trigger raises, the next pass must come
+            return self._each_pass()
+        except Exception as error:  # noqa: BLE001 -- whatever it meets, the next pass must come
             logger.bind(event="scheduler.pass_failed").exception("Scheduler pass failed")
+            self._on_trouble(f"{type(error).__name__}: {error}")
             return RETRY_PASS_S
-        self._on_pass()
-        return PASS_EVERY_S if wait_s is None else min(wait_s, PASS_EVERY_S)
+
+    def jobs(self) -> list[Job]:
+        """The schedules that are not over, the next due first."""
+        jobs: list[Job] = self._lookup_jobstore("default").get_all_jobs()
+        return jobs
+
+    def move(self, job: Job, due: datetime | None) -> None:
+        """Set when a schedule is due next; None ends it."""
+        if due is None:
+            self.remove_job(job.id)
+        else:
+            job.next_run_time = due  # apscheduler's own way checks the whole job each time
+            self._lookup_jobstore("default").update_job(job)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listener:
+    """Who is told what.
+
+    `due`: a job and every instant that came due since the last pass, oldest first. `missed`: the
+    older ones of so many that they come in portions. `passed`: after each completed pass, at
+    least once a second. `trouble`: a schedule (or `pass`) cannot tell what is due, None when it
+    can again. `rewound`: the wall was set back and schedules follow it, from this instant on.
+    `ready`: nothing is handed over, and nothing lost, while it is false.
+    """
+
+    due: Callable[[str, Sequence[datetime]], None]
+    missed: Callable[[str, Sequence[datetime]], None] = lambda _job, _instants: None
+    passed: Callable[[], None] = lambda: None
+    trouble: Callable[[str, str | None], None] = lambda _job, _error: None
+    rewound: Callable[[datetime], None] = lambda _at: None
+    ready: Callable[[], bool] = lambda: True
 
 
 class Scheduler:
-    """Hands over every instant of every schedule, late ones included.
+    """Hands over every instant of every schedule once, late ones included."""
 
-    `on_pass` is called after each completed pass, at least once a second while it runs: the
-    proof of life that health and the watchdog look at.
-    """
+    def __init__(self, listener: Listener, clock: SlotClock | None = None) -> None:
+        self._tell = listener
+        self._clock = clock or SlotClock(lambda: datetime.now(UTC), boot_s, time.monotonic)
+        self._rewinds = self._clock.rewinds
+        self._timer = _Timer(self._pass, lambda error: self._failed("pass", error))
+        self._extra: dict[str, tuple[datetime, float]] = {}
+        self._unasked: dict[str, datetime] = {}
+        self._failing: set[str] = set()
 
-    def __init__(self, on_pass: Callable[[], None] = lambda: None) -> None:
-        self._inner = _Guarded(
-            on_pass,
-            timezone=UTC,
-            job_defaults={"coalesce": False, "misfire_grace_time": None},
-        )
-
-    def start(self, schedules: Mapping[str, Schedule], after: datetime, on_due: OnDue) -> None:
+    def start(self, schedules: Mapping[str, Schedule], after: datetime) -> None:
         """Begin; the first instants handed over are the first ones later than `after`."""
-        self._inner.add_executor(_Handover(on_due))
+        self._timer.start(paused=True)
         for name, schedule in schedules.items():
-            self._add(name, schedule.trigger, name, schedule.next_after(after))
-        self._inner.start()
+            self._unasked[name] = after
+            self._timer.add_job(
+                _never_called, schedule.trigger, args=[schedule], id=name, next_run_time=after
+            )
+        self._timer.resume()
 
-    def once(self, name: str, at: datetime) -> None:
-        """Make `name` due one more time, at `at`; a later call replaces an earlier one."""
-        self._add(f"once:{name}", DateTrigger(at, timezone=UTC), name, at)
+    def once(self, name: str, at: datetime) -> datetime:
+        """Make `name` due one more time, at `at` or up to a millisecond later; return when.
+
+        A later call replaces an earlier one. A step of the wall clock does not move it.
+        """
+        at = _up_to_millisecond(at)
+        wait_s = (at - self._clock.look()).total_seconds()
+        self._extra[name] = (at, self._clock.elapsed_s() + wait_s)
+        if self._timer.running:
+            asyncio.get_running_loop().call_soon(self._timer.wakeup)
+        return at
+
+    def instant_now(self) -> datetime:
+        """Return an instant for a slot that is wanted now."""
+        return self._clock.label(_up_to_millisecond(self._clock.look()))
 
     def stop(self) -> None:
         """Hand over nothing from here on. Harmless when it does not run."""
-        if self._inner.running:
-            self._inner.pause()
-            self._inner.remove_all_jobs()
-            self._inner.shutdown(wait=False)
+        if self._timer.running:
+            self._timer.pause()
+            self._timer.remove_all_jobs()
+            self._timer.shutdown(wait=False)
 
-    def _add(self, key: str, trigger: BaseTrigger, name: str, first: datetime | None) -> None:
-        self._inner.add_job(
-            _never_called,
-            trigger,
-            args=[name],
-            id=key,
-            replace_existing=True,
-            next_run_time=first,
-        )
+    # -- one pass ----------------------------------------------------------------------------
+
+    def _pass(self) -> float:
+        wait_s = NOT_READY_S
+        if self._tell.ready():
+            before = self._clock.now
+            now = self._clock.look()
+            if self._clock.rewinds != self._rewinds:
+                self._rewind(before, now)
+            wait_s = min(self._look_at_extra(), self._look_at_all(now))
+        self._recovered("pass")
+        self._tell.passed()
+        return wait_s
+
+    def _look_at_all(self, now: datetime) -> float:
+        wait_s = PASS_EVERY_S
+        for job in self._timer.jobs():
+            wait_s = min(wait_s, self._guarded(job, now))
+            if job.next_run_time is None or job.next_run_time > now + PASS:
+                break  # the others are due later still
+        return wait_s
+
+    def _guarded(self, job: Job, now: datetime) -> float:
+        """One schedule that raises must not starve the others."""
+        try:
+            wait_s = self._look_at(job, now)
+        except Exception as error:  # noqa: BLE001 -- a trigger may raise anything
+            self._failed(job.id, f"{type(error).__name__}: {error}")
+            return RETRY_PASS_S
+        self._recovered(job.id)
+        return wait_s
+
+    def _look_at(self, job: Job, now: datetime) -> float:
+        """Hand over what is due of one schedule; return the seconds until it is due next."""
+        schedule: Schedule = job.args[0]
+        due: datetime | None = job.next_run_time
+        if (after := self._unasked.get(job.id)) is not None:
+            due = schedule.next_after(after)
+            del self._unasked[job.id]
+            self._timer.move(job, due)
+        instants: list[datetime] = []
+        while due is not None and due <= now and len(instants) < CHUNK:
+            instants.append(self._clock.label(due))
+            due = schedule.next_after(due)
+        is_all = due is None or due > now
+        if instants:
+            (self._tell.due if is_all else self._tell.missed)(job.id, instants)
+            self._timer.move(job, due)
+        return PASS_EVERY_S if due is None else max(0.0, (due - now).total_seconds())
+
+    def _look_at_extra(self) -> float:
+        wait_s = PASS_EVERY_S
+        for name, (at, due_s) in list(self._extra.items()):
+            left_s = due_s - self._clock.elapsed_s()
+            if left_s > 0:
+                wait_s = min(wait_s, left_s)
+            else:
+                del self._extra[name]
+                self._tell.due(name, [at])
+        return wait_s
+
+    def _rewind(self, before: datetime, now: datetime) -> None:
+        """Hand over what came due before the wall was set back, then follow the wall."""
+        for job in self._timer.jobs():
+            while job.next_run_time <= before and self._guarded(job, before) == 0.0:
+                pass  # so many that they come in portions
+            self._anew(job, now)
+        self._rewinds = self._clock.rewinds
+        self._tell.rewound(now)
+
+    def _anew(self, job: Job, after: datetime) -> None:
+        """Have the next look ask when the schedule is due after `after`: it may raise."""
+        self._unasked[job.id] = after
+        self._timer.move(job, after)
+
+    def _failed(self, what: str, error: str) -> None:
+        if what not in self._failing:
+            self._failing.add(what)
+            logger.bind(event="scheduler.stalled", schedule=what, error=error).error(
+                "A schedule cannot tell what is due"
+            )
+            self._tell.trouble(what, error)
+
+    def _recovered(self, what: str) -> None:
+        if what in self._failing:
+            self._failing.discard(what)
+            self._tell.trouble(what, None)
 
 
-def _never_called(name: str) -> None:
-    raise AssertionError(f"{name}: jobs are handed over, apscheduler runs none")
+def _up_to_millisecond(at: datetime) -> datetime:
+    return at + timedelta(microseconds=-at.microsecond % 1000)
+
+
+def _never_called(_: object) -> None:
+    raise AssertionError("slots are handed over, apscheduler runs none")

@@ -8,16 +8,17 @@ import asyncio
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 
 from loguru import logger
 
 from daemon.metrics import JobMetric
 from jobs.errors import Transient
-from jobs.spec import Clock, Slot
+from jobs.spec import Clock, Slot, current_lane
 from jobs.store import runs
 from jobs.store.db import Database
+from jobs.store.fence import Fence
 
 BATCH = 1000
 FLUSH_EVERY_S = 0.5
@@ -60,6 +61,7 @@ class SlotLedger:
         on_flush: Callable[[], None] = lambda: None,
     ) -> None:
         self._db = db
+        self._claims = db
         self._emit = emit
         self._clock = clock
         self._on_flush = on_flush
@@ -71,12 +73,17 @@ class SlotLedger:
         """How many rows wait for the database."""
         return len(self._unwritten)
 
+    def lead(self, fence: Fence | None) -> None:
+        """Claim slots under this leadership from here on."""
+        self._claims = replace(self._db, fence=fence)
+
     async def claim(self, slot: Slot) -> bool:
-        """Return whether the slot is ours to run; with the database away it is."""
-        try:
-            return await runs.claim(self._db, slot, self._clock())
-        except Transient:
-            return True
+        """Return whether the slot is ours to run.
+
+        Raises Transient while the database is away: then nobody can say that no other process
+        runs it. Raises StaleEpoch when another leads.
+        """
+        return await runs.claim(self._claims, slot, self._clock())
 
     def close(self, metric: JobMetric) -> None:
         """Send the line now and the row as soon as it can be written."""
@@ -100,6 +107,7 @@ class SlotLedger:
 
     async def flush_forever(self) -> None:
         """Write rows as they come until cancelled; outlive the database's absences."""
+        current_lane.set("orders")  # what became of a run must not wait for what hangs
         while True:
             try:
                 await self.flush()
@@ -116,7 +124,11 @@ class SlotLedger:
                 pass
 
     async def close_abandoned(self) -> int:
-        """Close runs that an earlier process left without an outcome; return how many."""
+        """Close runs that an earlier leader left without an outcome; return how many.
+
+        Runs of our own, from before a short absence of the database, are written first.
+        """
+        await self.flush()
         left = await runs.abandoned(self._db)
         now = self._clock()
         reason = "the process ended during the run"

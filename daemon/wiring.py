@@ -2,17 +2,19 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import timedelta
 from zoneinfo import ZoneInfo
 
 from daemon.board import JobBoard
 from daemon.config import Config
 from daemon.config_jobs import JobConfig
-from daemon.lead import Shift
-from daemon.leader import Claim
-from daemon.resources import Resources
+from daemon.fenced import FencedExchange
+from daemon.lead import OnDeferred, Shift
+from daemon.leader import Leadership
+from daemon.resources import Resources, exchange_of
 from daemon.retry import RetryPolicy
-from daemon.runner import Runner
+from daemon.runner import Means, Runner
 from daemon.scheduler import Schedule
 from daemon.slots import SlotLedger
 from jobs import ALL
@@ -57,14 +59,15 @@ def make_shift(
     ledger: SlotLedger,
     board: JobBoard,
     mask: Callable[[str], str],
-    claim: Claim,
-    epoch: int,
-    on_deferred: Callable[[str, datetime], None],
+    leadership: Leadership,
+    on_deferred: OnDeferred,
 ) -> Shift:
-    """Return the runner of the four jobs under the leadership `epoch`."""
+    """Return the runner of the four jobs; every write stands behind the leadership's fence."""
+    fenced = replace(resources.base.database, fence=leadership.fence)
+    resources = replace(resources, base=replace(resources.base, database=fenced))
     base = resources.base
     selection = _selection(resources)
-    orders = _orders_job(resources, claim, epoch)
+    orders = _orders_job(resources, leadership)
     running: dict[str, Callable[[Slot], Awaitable[int]]] = {
         "market": _market_job(resources, selection).run,
         "signals": _signals_job(resources, selection).run,
@@ -75,16 +78,24 @@ def make_shift(
     retry = base.config.retry
     runner = Runner(
         {
-            name: JobSpec(name=name, run=running[name], deadline_s=limit)
+            name: JobSpec(
+                name=name,
+                run=running[name],
+                deadline_s=limit,
+                lane="orders" if name == "orders" else "work",
+            )
             for name, limit in limits.items()
         },
-        ledger,
-        RetryPolicy(delays_s=retry.delays, max_wait_s=retry.max_wait.total_seconds()),
-        base.notifier,
-        clock=base.clock,
-        on_deferred=on_deferred,
-        observer=board,
-        mask=mask,
+        Means(
+            ledger=ledger,
+            policy=RetryPolicy(delays_s=retry.delays, max_wait_s=retry.max_wait.total_seconds()),
+            notifier=base.notifier,
+            clock=base.clock,
+            on_deferred=on_deferred,
+            observer=board,
+            mask=mask,
+            is_ours=leadership.holds,
+        ),
     )
 
     async def compare() -> object:
@@ -152,20 +163,22 @@ def _signals_job(resources: Resources, selection: Selection) -> SignalsJob:
     )
 
 
-def _orders_job(resources: Resources, claim: Claim, epoch: int) -> OrdersJob:
+def _orders_job(resources: Resources, leadership: Leadership) -> OrdersJob:
     base = resources.base
+    venue = exchange_of(base, base.database, resources.upbit)
+    exchange = FencedExchange(venue, leadership.holds)
     desk = Desk(
         db=base.database,
-        exchange=resources.exchange,
+        exchange=exchange,
         clock=base.clock,
         notifier=base.notifier,
         mode=base.config.trading.mode,
-        epoch=epoch,
-        account=claim.account,
+        epoch=leadership.epoch,
+        account=leadership.fence.account,
     )
     view = MarketView(
         db=base.database,
-        exchange=resources.exchange,
+        exchange=exchange,
         quotes=resources.upbit,
         clock=base.clock,
         data_max_age_s=_data_max_age_s(base.config),

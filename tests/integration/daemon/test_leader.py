@@ -5,7 +5,7 @@ import asyncio
 import psycopg
 import pytest
 
-from daemon.leader import Claim, NotLeader, leading
+from daemon.leader import Claim, NotLeader, application_name, leading
 from jobs.errors import Unavailable
 
 
@@ -32,12 +32,14 @@ async def _epoch(wanted: Claim) -> int:
 
 
 async def test_a_leader_whose_session_ends_is_told(dsn: str) -> None:
-    async with leading(claim(dsn), wait=False) as leadership:
+    leading_claim = claim(dsn)
+    async with leading(leading_claim, wait=False) as leadership:
         lost = asyncio.create_task(leadership.lost())
         async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as admin:
             await admin.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-                " WHERE application_name = 'upbitd leader' AND datname = current_database()"
+                " WHERE application_name = %s AND datname = current_database()",
+                (application_name(leading_claim.session),),
             )
         await lost
         async with leading(claim(dsn, "two"), wait=False) as next_one:

@@ -7,24 +7,29 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
+import pytest
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from daemon.board import JobBoard
+from daemon.controls import Controls
 from daemon.lead import DOWN, Duty, Shift, catch_up
 from daemon.leader import Claim
 from daemon.metrics import JobMetric
 from daemon.scheduler import Schedule
+from daemon.slot_clock import SlotClock
 from daemon.slots import SlotLedger, new_slot, skipped
 from daemon.status import ProcessStatus
 from health.watchdog import Heartbeats
 from jobs.errors import Unavailable
+from jobs.spec import Incident
 from jobs.store import runs
 from jobs.store.db import Database
 from jobs.store.tables import job_runs
 
 AT = datetime(2026, 1, 5, tzinfo=UTC)
 S = timedelta(seconds=1)
+US = timedelta(microseconds=1)
 
 
 class Lines:
@@ -64,6 +69,34 @@ async def test_a_claimed_slot_is_run_once_and_closed(database: Database) -> None
     assert ledger.unwritten == 0
 
 
+async def test_a_claim_whose_answer_was_lost_is_ours_again(database: Database) -> None:
+    slot = new_slot("market", AT)
+    assert await runs.claim(database, slot, AT)
+    assert await runs.claim(database, slot, AT + S)
+    ledger = SlotLedger(database, Lines(), now)
+    ledger.close(finished(skipped(slot, "", now())))
+    await ledger.flush()
+    assert not await runs.claim(database, slot, AT)
+
+
+async def test_our_own_unwritten_outcomes_come_before_abandoned_runs(database: Database) -> None:
+    ledger = SlotLedger(database, Lines(), now)
+    slot = new_slot("market", AT)
+    assert await ledger.claim(slot)
+    ledger.close(finished(skipped(slot, "", now())))
+    assert await ledger.close_abandoned() == 0
+    assert await rows(database) == [(AT, "ok", None)]
+
+
+async def test_the_ledger_tells_how_often_instants_were_repeated(database: Database) -> None:
+    assert await runs.past(database, AT) == (None, 0)
+    ledger = SlotLedger(database, Lines(), now)
+    ledger.skip("market", [AT, AT + 2 * US, AT + S + timedelta(milliseconds=5)], "")
+    ledger.skip("market", [AT - 9 * S + 7 * US], "")
+    await ledger.flush()
+    assert await runs.past(database, AT) == (AT + S + timedelta(milliseconds=5), 2)
+
+
 async def test_the_first_outcome_of_a_slot_stays(database: Database) -> None:
     ledger = SlotLedger(database, Lines(), now)
     ledger.skip("market", [AT], "missed")
@@ -75,6 +108,14 @@ async def test_the_first_outcome_of_a_slot_stays(database: Database) -> None:
 
 def _no_shift(epoch: int, on_deferred: object) -> Shift:
     raise AssertionError("catching up runs nothing")
+
+
+class Nobody:
+    async def notify(self, incident: Incident) -> None:
+        raise AssertionError(incident)
+
+    async def resolve(self, incident: str) -> None:
+        raise AssertionError(incident)
 
 
 class Away:
@@ -97,7 +138,8 @@ async def test_rows_wait_while_the_database_is_away(database: Database) -> None:
     lines = Lines()
     flushed = asyncio.Event()
     ledger = SlotLedger(away, lines, now, on_flush=flushed.set)  # type: ignore[arg-type]
-    assert await ledger.claim(new_slot("market", AT))  # nobody can say that it is taken
+    with pytest.raises(Unavailable):  # nobody can say that no other process runs it
+        await ledger.claim(new_slot("market", AT))
     ledger.skip("market", [AT + n * S for n in range(2500)], "missed")
     task = asyncio.create_task(ledger.flush_forever())
     await asyncio.sleep(0)
@@ -136,11 +178,14 @@ async def test_slots_of_the_time_before_are_written_once(database: Database) -> 
         clock=now,
         heartbeats=Heartbeats(),
         status=ProcessStatus(mode="paper", version="0"),
+        controls=Controls(database, ""),
+        notifier=Nobody(),
         grace_s=1,
         make_shift=_no_shift,
     )
-    assert await catch_up(duty) == now()
-    assert await catch_up(duty) == now()
+    clock = SlotClock(now, lambda: 0.0, lambda: 0.0)
+    assert await catch_up(duty, clock) == now()
+    assert await catch_up(duty, clock) == now()
     written = await rows(database)
     assert [(at - AT) / S for at, _, _ in written] == [0, 10, 20, 30, 40, 50, 60, 70, 80, 90, 100]
     assert {reason for _, _, reason in written[1:]} == {DOWN}

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from daemon.retry import Progress, RetryPolicy, retrying
+from daemon.retry import Progress, RetryBudget, RetryPolicy, retrying
 from jobs.errors import Banned, Permanent, RateLimited, Transient, Unavailable, WaitSource
 
 FAR = 1e9
@@ -103,3 +103,26 @@ def test_no_delays_means_one_attempt(run_virtual: Any) -> None:
     with pytest.raises(Unavailable):
         run_virtual(trying(flaky, RetryPolicy(delays_s=()), Progress(), FAR))
     assert flaky.called_at == [0]
+
+
+def test_a_budget_allows_what_was_paid_in_and_keeps_some_for_the_urgent() -> None:
+    budget = RetryBudget(ratio=0.25, most=4.0, kept=2.0)
+    assert [budget.take(urgent=False) for _ in range(3)] == [True, True, False]
+    assert [budget.take(urgent=True) for _ in range(3)] == [True, True, False]
+    for _ in range(4):
+        budget.pay_in()
+    assert (budget.take(urgent=False), budget.take(urgent=True)) == (False, True)
+    for _ in range(100):
+        budget.pay_in()
+    assert budget.left == 4.0
+
+
+def test_what_is_not_allowed_is_not_tried_again(run_virtual) -> None:
+    flaky, progress = Flaky(Unavailable("down")), Progress()
+
+    async def main() -> str:
+        return await retrying(flaky, RetryPolicy(), progress, give_up_at=FAR, allow=lambda: False)
+
+    with pytest.raises(Unavailable):
+        run_virtual(main())
+    assert (progress.attempts, progress.refused) == (1, True)

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from daemon.metrics import JobMetric
-from daemon.retry import RetryPolicy
-from daemon.runner import Runner
+from daemon.retry import RetryBudget, RetryPolicy
+from daemon.runner import Means, Runner
 from jobs.errors import Banned, ModelRejected, Permanent, RateLimited, Unavailable
 from jobs.spec import Incident, JobSpec, Slot, count_api_call, current_tally
+from jobs.store.fence import StaleEpoch
 
 AT = datetime(2026, 1, 5, tzinfo=UTC)
 
@@ -26,6 +27,9 @@ class Record:
 
     def __init__(self, *, ours: bool = True) -> None:
         self.ours = ours
+        self.is_leader = True
+        self.claims: list[Exception] = []
+        self.budget = RetryBudget()
         self.metrics: list[JobMetric] = []
         self.skipped: list[tuple[str, datetime, str]] = []
         self.incidents: list[Incident] = []
@@ -34,6 +38,8 @@ class Record:
         self.seen: list[tuple[str, str]] = []
 
     async def claim(self, slot: Slot) -> bool:
+        if self.claims:
+            raise self.claims.pop(0)
         return self.ours
 
     def close(self, metric: JobMetric) -> None:
@@ -54,16 +60,25 @@ class Record:
     async def resolve(self, incident: str) -> None:
         self.resolved.append(incident)
 
-    def runner(self, run: Callable[[Slot], Awaitable[int]], *, deadline_s: float = 60) -> Runner:
+    async def defer(self, job: str, at: datetime) -> None:
+        self.deferred.append((job, at))
+
+    def runner(
+        self, run: Callable[[Slot], Awaitable[int]], *, deadline_s: float = 60, **spec: Any
+    ) -> Runner:
         return Runner(
-            {"market": JobSpec(name="market", run=run, deadline_s=deadline_s)},
-            self,
-            RetryPolicy(),
-            self,
-            clock=now,
-            on_deferred=lambda job, at: self.deferred.append((job, at)),
-            observer=self,
-            mask=lambda text: text.replace("s3cret", "***"),
+            {"market": JobSpec(name="market", run=run, deadline_s=deadline_s, **spec)},
+            Means(
+                ledger=self,
+                policy=RetryPolicy(),
+                notifier=self,
+                clock=now,
+                on_deferred=self.defer,
+                observer=self,
+                mask=lambda text: text.replace("s3cret", "***"),
+                budget=self.budget,
+                is_ours=lambda: self.is_leader,
+            ),
         )
 
 
@@ -184,10 +199,6 @@ def test_a_timeout_of_the_jobs_own_is_a_bug_not_the_deadline(run_virtual: Any) -
 
 
 def test_a_busy_job_skips_its_next_slot_and_missed_ones_are_told(run_virtual: Any) -> None:
-    async def slow(_: Slot) -> int:
-        await asyncio.sleep(25)
-        return 0
-
     async def main() -> None:
         runner = record.runner(slow)
         ten = timedelta(seconds=10)
@@ -206,11 +217,127 @@ def test_a_busy_job_skips_its_next_slot_and_missed_ones_are_told(run_virtual: An
     assert [each.outcome for each in record.metrics] == ["ok", "ok"]
 
 
-def test_draining_waits_for_the_grace_and_then_cancels(run_virtual: Any) -> None:
-    async def slow(_: Slot) -> int:
-        await asyncio.sleep(25)
-        return 0
+async def slow(_: Slot) -> int:
+    await asyncio.sleep(25)
+    return 0
 
+
+def test_a_queued_slot_runs_afterwards_and_only_the_newest(run_virtual: Any) -> None:
+    async def main() -> None:
+        runner = record.runner(slow, overlap="queue")
+        for number in range(3):
+            runner.due("market", [AT + number * timedelta(seconds=10)])
+            await asyncio.sleep(10)
+        await runner.drain(60)
+
+    record = Record()
+    run_virtual(main())
+    assert record.skipped == [("market", AT + timedelta(seconds=10), "a newer slot took its place")]
+    assert [each.scheduled_at for each in record.metrics] == [AT, AT + timedelta(seconds=20)]
+
+
+def test_a_queued_slot_is_told_when_the_daemon_stops_first(run_virtual: Any) -> None:
+    async def main() -> None:
+        runner = record.runner(slow, overlap="queue")
+        runner.due("market", [AT])
+        runner.due("market", [AT + timedelta(seconds=10)])
+        await runner.drain(60)
+
+    record = Record()
+    run_virtual(main())
+    assert [each[2] for each in record.skipped] == ["stopped before it ran"]
+    assert len(record.metrics) == 1
+
+
+@pytest.mark.parametrize(("misfire", "runs"), [("newest", 1), ("skip", 0)])
+def test_a_slot_handed_over_late_is_run_as_its_spec_says(
+    run_virtual: Any, misfire: str, runs: int
+) -> None:
+    async def main() -> None:
+        runner = record.runner(failing(), misfire=misfire, misfire_grace_s=30.0)
+        await asyncio.sleep(3600)
+        runner.missed("market", [AT])
+        runner.due("market", [AT + timedelta(seconds=each) for each in (600, 1200)])
+        await runner.drain(1)
+
+    record = Record()
+    run_virtual(main())
+    assert len(record.metrics) == runs
+    assert {each[2] for each in record.skipped} == {"missed"}
+    assert len(record.skipped) + runs == 3
+
+
+def test_a_paused_job_skips_and_still_runs_when_asked_to(run_virtual: Any) -> None:
+    async def main() -> None:
+        runner = record.runner(slow)
+        runner.pause(["market"])
+        runner.due("market", [AT])
+        runner.missed("market", [AT + timedelta(seconds=1)])
+        runner.run_now("market", AT + timedelta(seconds=2))
+        runner.run_now("market", AT + timedelta(seconds=3))
+        await asyncio.sleep(60)
+        runner.pause([])
+        runner.due("market", [AT + timedelta(seconds=60)])
+        await runner.drain(60)
+
+    record = Record()
+    run_virtual(main())
+    assert [each[2] for each in record.skipped] == ["paused", "paused"]
+    ran = [(each.scheduled_at - AT).total_seconds() for each in record.metrics]
+    assert ran == [2, 3, 60]
+
+
+def test_the_claim_is_tried_again_with_the_run(run_virtual: Any) -> None:
+    record = Record()
+    record.claims = [Unavailable("away"), Unavailable("away")]
+    run_virtual(run_once(record.runner(failing(Unavailable("down")))))
+    (metric,) = record.metrics
+    assert (metric.outcome, metric.attempts, metric.waited_s) == ("ok", 4, 7.0)
+
+
+def test_a_slot_that_nobody_could_claim_does_not_run_and_is_told(run_virtual: Any) -> None:
+    async def must_not_run(_: Slot) -> int:
+        raise AssertionError("ran without a claim")
+
+    record = Record()
+    record.is_leader = False
+    record.claims = [Unavailable("away") for _ in range(9)]
+    run_virtual(run_once(record.runner(must_not_run)))
+    (metric,) = record.metrics
+    assert (metric.outcome, metric.reason) == ("failed", "retries exhausted")
+
+
+def test_a_run_that_outlives_its_leadership_is_for_the_next_leader_to_tell(
+    run_virtual: Any,
+) -> None:
+    async def main() -> None:
+        runner = record.runner(slow)
+        runner.due("market", [AT])
+        await asyncio.sleep(1)
+        record.is_leader = False
+        await runner.drain(0)
+        record.is_leader = True
+        record.claims = [StaleEpoch("another leads")]
+        runner.due("market", [AT])
+        await runner.drain(60)
+
+    record = Record()
+    run_virtual(main())
+    assert record.metrics == []
+    assert record.incidents == []
+
+
+def test_an_empty_budget_ends_the_run_at_its_first_failure(run_virtual: Any) -> None:
+    record = Record()
+    record.budget = RetryBudget(ratio=0.5, most=1.0, kept=0.0)
+    runner = record.runner(failing(*[Unavailable("down")] * 9))
+    run_virtual(run_once(runner))
+    (metric,) = record.metrics
+    assert (metric.outcome, metric.reason, metric.attempts) == ("failed", "retry budget spent", 2)
+    assert record.incidents[0].kind == "retry_exhausted"
+
+
+def test_draining_waits_for_the_grace_and_then_cancels(run_virtual: Any) -> None:
     async def main() -> None:
         runner = record.runner(slow)
         runner.due("market", [AT])

@@ -7,8 +7,10 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from apscheduler.triggers.base import BaseTrigger
 
-from daemon.scheduler import Schedule, Scheduler
+from daemon.scheduler import Listener, Schedule, Scheduler
+from daemon.slot_clock import SlotClock
 
 AT = datetime(2026, 1, 5, tzinfo=UTC)
 SEOUL = ZoneInfo("Asia/Seoul")
@@ -44,9 +46,15 @@ def test_a_line_that_crontab_would_not_take_is_refused() -> None:
 
 
 class Handed:
+    """Remembers what was handed over, by name and in seconds since AT."""
+
     def __init__(self) -> None:
         self.slots: list[tuple[str, list[float]]] = []
+        self.missed: list[tuple[str, list[float]]] = []
+        self.trouble: list[tuple[str, str | None]] = []
+        self.rewound: list[datetime] = []
         self.passes = 0
+        self.is_ready = True
 
     def due(self, job: str, instants: Sequence[datetime]) -> None:
         self.slots.append((job, seconds(instants)))
@@ -54,14 +62,37 @@ class Handed:
     def passed(self) -> None:
         self.passes += 1
 
+    def of(self, job: str) -> list[float]:
+        return [each for name, instants in self.slots if name == job for each in instants]
+
+    def scheduler(self) -> Scheduler:
+        elapsed = asyncio.get_running_loop().time
+        return Scheduler(
+            Listener(
+                due=self.due,
+                missed=lambda job, instants: self.missed.append((job, seconds(instants))),
+                passed=self.passed,
+                trouble=lambda job, error: self.trouble.append((job, error)),
+                rewound=self.rewound.append,
+                ready=lambda: self.is_ready,
+            ),
+            SlotClock(lambda: datetime.now(UTC), elapsed, elapsed),
+        )
+
+
+def jump(seconds: float) -> None:
+    """Set the wall clock, and no other."""
+    loop: Any = asyncio.get_running_loop()
+    loop.wall.shift(seconds)
+
 
 def test_slots_are_handed_over_in_time_and_none_after_stop(run_virtual: Any) -> None:
     handed = Handed()
 
     async def main() -> None:
-        scheduler = Scheduler(handed.passed)
+        scheduler = handed.scheduler()
         schedules = {"a": Schedule.every(10 * S), "b": Schedule.every(25 * S, 2 * S)}
-        scheduler.start(schedules, AT, handed.due)
+        scheduler.start(schedules, AT)
         scheduler.once("b", AT + timedelta(seconds=13.5))
         await asyncio.sleep(31)
         scheduler.stop()
@@ -83,8 +114,8 @@ def test_after_a_blocked_loop_all_missed_instants_come_in_one_call(run_virtual: 
     handed = Handed()
 
     async def main() -> None:
-        scheduler = Scheduler()
-        scheduler.start({"a": Schedule.every(10 * S)}, AT, handed.due)
+        scheduler = handed.scheduler()
+        scheduler.start({"a": Schedule.every(10 * S)}, AT)
         await asyncio.sleep(11)
         asyncio.get_running_loop().pass_time(35)  # type: ignore[attr-defined]  # a stuck loop
         await asyncio.sleep(1)
@@ -94,16 +125,16 @@ def test_after_a_blocked_loop_all_missed_instants_come_in_one_call(run_virtual: 
     assert handed.slots == [("a", [10]), ("a", [20, 30, 40])]
 
 
-def test_a_pass_that_raises_is_survived(run_virtual: Any, monkeypatch: Any) -> None:
+def test_a_pass_that_raises_is_survived_and_told_once(run_virtual: Any, monkeypatch: Any) -> None:
     handed = Handed()
 
     async def main() -> None:
-        scheduler = Scheduler(handed.passed)
-        scheduler.start({"a": Schedule.every(10 * S)}, AT, handed.due)
+        scheduler = handed.scheduler()
+        scheduler.start({"a": Schedule.every(10 * S)}, AT)
         await asyncio.sleep(5)
         before = handed.passes
         with monkeypatch.context() as patch:
-            patch.setattr("apscheduler.jobstores.memory.MemoryJobStore.get_next_run_time", _broken)
+            patch.setattr("apscheduler.jobstores.memory.MemoryJobStore.get_all_jobs", _broken)
             await asyncio.sleep(30)
             assert handed.passes == before  # no proof of life while passes fail
         await asyncio.sleep(10)
@@ -113,5 +144,177 @@ def test_a_pass_that_raises_is_survived(run_virtual: Any, monkeypatch: Any) -> N
         raise RuntimeError("store is broken")
 
     run_virtual(main())
-    assert sum((slot[1] for slot in handed.slots), []) == [10, 20, 30, 40]  # noqa: RUF017
+    assert handed.of("a") == [10, 20, 30, 40]
     assert handed.passes > 5
+    assert handed.trouble == [("pass", "RuntimeError: store is broken"), ("pass", None)]
+
+
+class Flaky(BaseTrigger):  # type: ignore[misc]  # apscheduler has no types
+    """Every ten seconds, except that asking raises while `is_broken`."""
+
+    def __init__(self) -> None:
+        self.inner = Schedule.every(10 * S).trigger
+        self.is_broken = False
+
+    def get_next_fire_time(self, previous: datetime | None, now: datetime) -> datetime:
+        if self.is_broken:
+            raise ZeroDivisionError("odd calendar")
+        due: datetime = self.inner.get_next_fire_time(previous, now)
+        return due
+
+
+@pytest.mark.parametrize("is_broken_at_start", [True, False])
+def test_a_raising_trigger_starves_no_other_and_loses_no_slot(
+    run_virtual: Any, *, is_broken_at_start: bool
+) -> None:
+    handed, flaky = Handed(), Flaky()
+
+    async def main() -> None:
+        flaky.is_broken = is_broken_at_start
+        scheduler = handed.scheduler()
+        scheduler.start({"odd": Schedule(flaky), "a": Schedule.every(10 * S)}, AT)
+        await asyncio.sleep(5)
+        flaky.is_broken = True
+        await asyncio.sleep(30)
+        assert handed.of("a") == [10, 20, 30]
+        assert handed.of("odd") == []
+        flaky.is_broken = False
+        await asyncio.sleep(10)
+        scheduler.stop()
+
+    run_virtual(main())
+    assert handed.of("odd") == [10, 20, 30, 40]
+    assert handed.trouble == [("odd", "ZeroDivisionError: odd calendar"), ("odd", None)]
+
+
+def test_a_clock_set_forward_makes_everything_between_due_at_once(run_virtual: Any) -> None:
+    handed = Handed()
+
+    async def main() -> None:
+        scheduler = handed.scheduler()
+        scheduler.start({"a": Schedule.every(600 * S)}, AT)
+        await asyncio.sleep(5)
+        jump(3600)
+        await asyncio.sleep(2)
+        scheduler.stop()
+
+    run_virtual(main())
+    assert handed.slots == [("a", [600, 1200, 1800, 2400, 3000, 3600])]
+
+
+def test_a_clock_set_back_repeats_instants_under_keys_of_their_own(run_virtual: Any) -> None:
+    handed = Handed()
+
+    async def main() -> None:
+        scheduler = handed.scheduler()
+        scheduler.start({"a": Schedule.every(600 * S)}, AT)
+        await asyncio.sleep(1300)
+        jump(-1000)  # 21:40 past becomes 5:00 past
+        await asyncio.sleep(1600)
+        jump(-1500)  # 31:40 past becomes 6:40 past
+        await asyncio.sleep(2100)
+        scheduler.stop()
+
+    run_virtual(main())
+    first = [600, 1200]
+    again = [600.000001, 1200.000001, 1800]
+    assert handed.of("a") == [*first, *again, 600.000002, 1200.000002, 1800.000002, 2400]
+    assert len(handed.rewound) == 2
+
+
+def test_what_was_due_before_the_clock_was_set_back_is_not_lost(run_virtual: Any) -> None:
+    handed = Handed()
+
+    async def main() -> None:
+        scheduler = handed.scheduler()
+        scheduler.start({"a": Schedule.every(10 * S)}, AT)
+        await asyncio.sleep(5)
+        handed.is_ready = False
+        await asyncio.sleep(20)
+        handed.is_ready = True
+        await asyncio.sleep(0.15)
+        jump(-3600)
+        await asyncio.sleep(20)
+        scheduler.stop()
+
+    run_virtual(main())
+    assert handed.of("a")[:2] == [10, 20]
+    assert handed.of("a")[2:] == [-3570 + 0.000001, -3560 + 0.000001]
+
+
+def test_a_small_step_back_only_waits(run_virtual: Any) -> None:
+    handed = Handed()
+
+    async def main() -> None:
+        scheduler = handed.scheduler()
+        scheduler.start({"a": Schedule.every(10 * S)}, AT)
+        await asyncio.sleep(10.5)
+        jump(-1)
+        await asyncio.sleep(11)
+        scheduler.stop()
+
+    run_virtual(main())
+    assert handed.of("a") == [10, 20]
+    assert handed.rewound == []
+
+
+def test_follow_ups_keep_their_wait_whatever_the_wall_says(run_virtual: Any) -> None:
+    handed = Handed()
+    at: list[float] = []
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        scheduler = handed.scheduler()
+        scheduler.start({"a": Schedule.every(timedelta(days=1), 43200 * S)}, AT)
+        promised = scheduler.once("a", AT + timedelta(seconds=900, microseconds=1))
+        assert seconds([promised]) == [900.001]
+        jump(3600)
+        while not handed.slots:
+            at.append(loop.time())
+            await asyncio.sleep(1)
+        scheduler.stop()
+
+    run_virtual(main())
+    assert handed.slots == [("a", [900.001])]
+    assert at[-1] >= 899
+
+
+def test_so_many_missed_ones_come_in_portions_and_one_is_due(run_virtual: Any) -> None:
+    handed = Handed()
+
+    async def main() -> None:
+        scheduler = handed.scheduler()
+        scheduler.start({"a": Schedule.every(S)}, AT)
+        await asyncio.sleep(0.5)
+        jump(2500)
+        await asyncio.sleep(1)
+        scheduler.stop()
+
+    run_virtual(main())
+    assert [len(instants) for _, instants in handed.missed] == [1000, 1000]
+    assert [number for _, instants in handed.missed for number in instants] + handed.of(
+        "a"
+    ) == list(range(1, 2502))
+
+
+@pytest.mark.parametrize(
+    ("day", "line", "expected"),
+    [
+        # 02:30 does not exist: it is due at 03:30, and once only
+        ("2026-03-08", "30 2 * * *", ["03:30"]),
+        ("2026-03-08", "*/20 2-3 * * *", ["03:00", "03:20", "03:40"]),
+        ("2026-03-08", "30 * * * *", ["00:30", "01:30", "03:30", "04:30"]),
+        # 01:30 comes twice: each instant is a slot of its own
+        ("2026-11-01", "30 * * * *", ["00:30", "01:30", "01:30", "02:30", "03:30", "04:30"]),
+        ("2026-11-01", "30 1 * * *", ["01:30", "01:30"]),
+    ],
+)
+def test_daylight_changes_neither_lose_nor_double_an_instant(
+    day: str, line: str, expected: list[str]
+) -> None:
+    zone = ZoneInfo("America/New_York")
+    start = datetime.fromisoformat(day).replace(tzinfo=zone).astimezone(UTC)
+    end = start.astimezone(zone).replace(hour=5).astimezone(UTC)
+    found = list(Schedule.cron(line, zone).between(start, end))
+    assert [each.astimezone(zone).strftime("%H:%M") for each in found] == expected
+    assert found == sorted(set(found))
