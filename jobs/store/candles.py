@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from operator import attrgetter
 
+from jobs.candle_units import whole
 from jobs.store.db import Database
 from jobs.upbit.wire import Candle
 
@@ -82,6 +83,18 @@ CROSS JOIN LATERAL (
     ORDER BY ts DESC LIMIT %(count)s
 ) AS last
 ORDER BY last.market, last.ts
+"""
+
+# one pass over the small candles; the oldest open and the newest close of each interval
+AGGREGATED = """
+SELECT market, date_bin(%(step)s, ts, 'epoch'::timestamptz) AS start,
+    (array_agg(open ORDER BY ts))[1], max(high), min(low),
+    (array_agg(close ORDER BY ts DESC))[1], sum(volume), sum(value), min(ts)
+FROM candles
+WHERE market = ANY (%(markets)s::text[]) AND unit = %(base)s
+    AND ts >= %(begin)s AND ts < %(end)s
+GROUP BY 1, 2
+ORDER BY 1, 2
 """
 
 
@@ -163,6 +176,31 @@ async def window(
             candle = Candle(**dict(zip(COLUMNS, row, strict=True)))
             found[candle.market].append(candle)
     return found
+
+
+async def aggregated(
+    db: Database, markets: Sequence[str], base: int, unit: int, span: tuple[datetime, datetime]
+) -> dict[str, list[Candle]]:
+    """Return the candles of `unit` inside `span`, made of those of `base`, oldest first.
+
+    `span` begins and ends on the grid of `unit`. The same as jobs/candle_units.py makes.
+    """
+    begin, end = span
+    wanted = {
+        "markets": list(markets),
+        "base": base,
+        "step": timedelta(minutes=unit),
+        "begin": begin,
+        "end": end,
+    }
+    found: dict[str, list[Candle]] = {market: [] for market in markets}
+    first_seen: dict[str, datetime] = {}
+    async with db.connection() as connection:
+        async for market, start, *prices, first in await connection.execute(AGGREGATED, wanted):
+            first_seen.setdefault(market, first)
+            values = (market, unit, start, *prices)
+            found[market].append(Candle(**dict(zip(COLUMNS, values, strict=True))))
+    return {market: whole(made, first_seen.get(market, begin)) for market, made in found.items()}
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
