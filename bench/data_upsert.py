@@ -17,11 +17,11 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 from loguru import logger
-from bench._scratch import fresh_database, scratch_server
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import DeclarativeBase
 
+from bench._scratch import fresh_database, scratch_server
 from daemon.database import PoolOptions, open_database
 from jobs.store import candles, tables
 from jobs.store.db import Database
