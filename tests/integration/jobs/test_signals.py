@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
@@ -22,10 +23,12 @@ from jobs.errors import (
 )
 from jobs.gemini.model import Reply, Request
 from jobs.gemini.source import GeminiSource
+from jobs.longer import LongerFeatures
 from jobs.rules import RulesSource
 from jobs.spec import Tally, current_tally
 from jobs.store import candles
 from jobs.store.tables import positions
+from jobs.upbit.wire import Level, Orderbook
 from sandbox.gemini import API_KEY
 
 if TYPE_CHECKING:
@@ -408,3 +411,32 @@ async def test_every_call_and_every_signal_has_its_line(
     assert call["model_version"] == MODEL
     assert Decimal(call["cost_usd"]) > 0
     assert API_KEY not in str([record["extra"] for record in log_records])
+
+
+async def test_larger_candles_and_the_spread_are_told_where_they_are_wanted(
+    decisions: Decisions,
+) -> None:
+    async def books(markets: Sequence[str]) -> Sequence[Orderbook]:
+        level = Level(
+            ask_price=Decimal(1001),
+            ask_size=Decimal(1),
+            bid_price=Decimal(999),
+            bid_size=Decimal(1),
+        )
+        return [Orderbook(market=each, ts=START, units=(level,)) for each in markets[:2]]
+
+    longer = LongerFeatures(db=decisions.db, base=1, units=(15,))
+    assert await replace(decisions.job(), longer=longer, books=books).run(SLOT) == 3
+    (call,) = decisions.rows("SELECT prompt FROM llm_calls")
+    text = json.loads(call["prompt"])["prompt"]
+    table = json.loads(text.split("<market_data>")[1].split("</market_data>")[0])
+    rows = [dict(zip(table["columns"], row, strict=True)) for row in table["rows"]]
+    assert [row["spread_pct"] for row in rows] == ["0.2000", "0.2000", None]
+    assert all(row["m15_ret_5"] is not None for row in rows)
+
+
+async def test_a_decision_does_not_wait_for_books_that_cannot_be_had(decisions: Decisions) -> None:
+    async def books(markets: Sequence[str]) -> Sequence[Orderbook]:
+        raise Unavailable("no answer")
+
+    assert await replace(decisions.job(), books=books).run(SLOT) == 3
