@@ -11,6 +11,7 @@ from daemon.commands import (
     jobs_control,
     lists,
     migrate,
+    replay,
     replay_decision,
     run,
     settings,
@@ -45,7 +46,18 @@ def options(
     del show_version
 
 
-for family in (run, doctor, migrate, health, stats, settings, lists, jobs_control, replay_decision):
+for family in (
+    run,
+    doctor,
+    migrate,
+    health,
+    stats,
+    settings,
+    lists,
+    jobs_control,
+    replay,
+    replay_decision,
+):
     family.register(app)
 
 

@@ -32,7 +32,9 @@ class ReplayFill:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplayOrder:
-    """One order from its intent to its end. `reason` says why the venue refused it."""
+    """One order from its intent to its end. `seen_price` is the market's price at its intent;
+    `reason` says why the venue refused it.
+    """
 
     id: int
     at: datetime
@@ -41,6 +43,7 @@ class ReplayOrder:
     purpose: Purpose
     request: OrderRequest = field(repr=False)
     why: str
+    seen_price: Decimal
     signal_id: int | None
     reserved_krw: Decimal
     state: State
@@ -115,7 +118,7 @@ class ReplayBooks:
         )
         return portfolio_of(books, market, money=money, prices=prices)
 
-    def intend(self, wish: Wish, approved: Approved, now: datetime) -> ReplayOrder:
+    def intend(self, wish: Wish, approved: Approved, price: Decimal, now: datetime) -> ReplayOrder:
         """Write the order that `wish` has become."""
         order = ReplayOrder(
             id=len(self.orders) + 1,
@@ -125,6 +128,7 @@ class ReplayBooks:
             purpose=wish.purpose,
             request=approved.request,
             why=wish.reason,
+            seen_price=price,
             signal_id=None if wish.signal is None else wish.signal.id,
             reserved_krw=approved.reserved_krw,
             state=State.SENT,

@@ -60,6 +60,10 @@ class Reel:
         seat = self._seats.get(start)
         return None if seat is None else self.candles[seat]
 
+    def count(self, since: datetime, until: datetime) -> int:
+        """How many candles began in [since, until)."""
+        return bisect_left(self.starts, until) - bisect_left(self.starts, since)
+
     def ended(self, now: datetime) -> int:
         """How many candles had ended by `now`."""
         if not self.candles:
@@ -102,10 +106,7 @@ class Tape:
 
     def count(self, since: datetime, until: datetime) -> int:
         """How many candles began in [since, until)."""
-        return sum(
-            bisect_left(reel.starts, until) - bisect_left(reel.starts, since)
-            for reel in self.reels.values()
-        )
+        return sum(reel.count(since, until) for reel in self.reels.values())
 
     def window(self, market: str, count: int, now: datetime) -> Sequence[Candle]:
         """The last `count` candles that had ended by `now`, oldest first."""

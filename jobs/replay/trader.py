@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from jobs.replay.books import ReplayBooks
+from jobs.replay.tape import Tape
 from jobs.replay.venue import ReplayVenue
 from jobs.store.settings import Settings
 from jobs.trading import exits
@@ -67,6 +68,14 @@ class Trader:
         prices = {market: price(market) for market in self.books.held}
         known = {market: each for market, each in prices.items() if each is not None}
         self.books.add_equity(self.venue.money(now), known)
+
+    def finish(self, tape: Tape, until: datetime) -> None:
+        """Write what the account is worth at the end, at the last closes before it."""
+
+        def last(market: str) -> Decimal | None:
+            return tape.reels[market].close_before(until)
+
+        self.mark(until, last)
 
     def may_leave(self, low: Decimal, high: Decimal, holding: Holding) -> bool:
         """Whether an exit could be due at a price from `low` to `high`."""
@@ -173,7 +182,7 @@ class _Turn:
         if isinstance(verdict, Refusal):
             self._refused(wish, verdict)
             return
-        order = trader.books.intend(wish, verdict, self.now)
+        order = trader.books.intend(wish, verdict, rules.price, self.now)
         self.placed += 1
         try:
             seen = trader.venue.place(verdict.request, rules.price, self.now)

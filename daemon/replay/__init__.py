@@ -1,0 +1,1 @@
+"""A replay's report for people: the table of a terminal and one page with plots."""
