@@ -1,0 +1,105 @@
+"""Prove that no order is doubled and none is lost, wherever the process dies.
+
+    python -m proof                 every cell
+    python -m proof --reduced       a part of it, in a minute or two
+    python -m proof --careless      with a bot that repeats unanswered requests: has to fail
+
+Prints a table and ends with 1 unless every cell agrees or is honestly blocked.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from threading import Thread
+
+from proof.cells import Verdict
+from proof.report import print_table
+from proof.servers import databases
+from proof.worker import Share
+
+REDUCED = Share(every=9, only=("answered", "reset before", "reset after", "429", "malformed"))
+CARELESS = Share(every=4, only=("reset after", "502 after"), paths=("entry",), is_careless=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Play the matrix and print what became of it."""
+    parser = argparse.ArgumentParser(prog="proof", description=__doc__)
+    parser.add_argument("--reduced", action="store_true")
+    parser.add_argument("--careless", action="store_true")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 2)
+    parser.add_argument("--json", action="store_true", help="one line with the counts")
+    options = parser.parse_args(arguments)
+    share = CARELESS if options.careless else REDUCED if options.reduced else Share()
+    started = time.monotonic()
+    verdicts = list(play(share, options.workers))
+    took_s = time.monotonic() - started
+    if options.json:
+        print(json.dumps(summary(verdicts, took_s)))
+    else:
+        print_table(verdicts, took_s)
+    return 0 if is_proven(verdicts) else 1
+
+
+def is_proven(verdicts: Sequence[Verdict]) -> bool:
+    """Whether there are cells and each agrees, or is blocked where nobody can know."""
+    return bool(verdicts) and all(each.outcome in {"agree", "blocked"} for each in verdicts)
+
+
+def summary(verdicts: Sequence[Verdict], took_s: float) -> dict[str, object]:
+    """The counts, for programs."""
+    return {
+        "cells": len(verdicts),
+        "killed": sum(each.failpoint is not None for each in verdicts),
+        "outcomes": dict(Counter(each.outcome for each in verdicts)),
+        "was_blocked": sum(each.was_blocked for each in verdicts),
+        "took_s": round(took_s, 1),
+        "faults": [asdict(v) for v in verdicts if v.outcome not in {"agree", "blocked"}][:20],
+    }
+
+
+def play(share: Share, workers: int) -> Iterator[Verdict]:
+    """Every verdict of the share, as they come."""
+    with databases(workers) as addresses:
+        started = [
+            _start(address, share, shard, workers) for shard, address in enumerate(addresses)
+        ]
+        lines: list[str] = []
+        readers = [Thread(target=_read, args=(each, lines)) for each in started]
+        for reader in readers:
+            reader.start()
+        for reader in readers:
+            reader.join()
+    failed = [each.returncode for each in started if each.returncode]
+    if failed:
+        raise RuntimeError(f"workers ended with {failed}")
+    for line in lines:
+        yield Verdict(**json.loads(line))
+
+
+def _start(address: str, share: Share, shard: int, workers: int) -> "subprocess.Popen[str]":
+    told = {**asdict(share), "shard": shard, "of": workers}
+    command = [sys.executable, "-m", "proof.worker", address, json.dumps(told)]
+    tests = str(Path(__file__).parents[1])
+    environment = {**os.environ, "PYTHONPATH": tests}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+
+
+def _read(worker: "subprocess.Popen[str]", lines: list[str]) -> None:
+    if worker.stdout is None:
+        raise RuntimeError("the worker has no output")
+    for line in worker.stdout:
+        lines.append(line)
+        if sys.stderr.isatty() and len(lines) % 25 == 0:
+            print(f"\r{len(lines)} cells", end="", file=sys.stderr, flush=True)
+    worker.wait()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

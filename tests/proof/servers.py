@@ -1,0 +1,37 @@
+"""A throw-away Postgres, and a migrated database for each worker."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+from psycopg.conninfo import make_conninfo
+from psycopg.sql import SQL, Identifier
+
+from daemon import schema
+from daemon.embedded import EmbeddedPostgres
+
+# what a SIGKILL of a client can lose is not on disk: the server itself never dies here
+QUICK = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+
+
+@contextmanager
+def databases(count: int) -> Iterator[list[str]]:
+    """The addresses of `count` fresh databases."""
+    root = Path(tempfile.mkdtemp(prefix="upbitd-proof-"))
+    root.chmod(0o755)
+    try:
+        with EmbeddedPostgres(root / "pg", settings=QUICK) as server:
+            yield [_migrated(server.url, f"proof{number}") for number in range(count)]
+    finally:
+        shutil.rmtree(root, ignore_errors=True)
+
+
+def _migrated(url: str, name: str) -> str:
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(SQL("CREATE DATABASE {}").format(Identifier(name)))
+    address = make_conninfo(url, dbname=name)
+    schema.upgrade(address)
+    return url.replace("/postgres?", f"/{name}?")
