@@ -52,7 +52,7 @@ format: setup-dev ## let ruff mend what it can
 	@$(BIN)/ruff format .
 
 bench: setup-dev ## measurements beside their references
-	@for each in bench/[a-z]*.py; do echo "== $$each"; $(BIN)/python "$$each"; done
+	@for each in bench/[a-z]*.py; do echo "== $$each"; $(BIN)/python -m "bench.$$(basename "$$each" .py)"; done
 
 lock: ## renew both lock files (needs uv): versions and hashes only
 	@options="--universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header --quiet --no-strip-extras"; \

@@ -4,8 +4,9 @@ Everything here blocks; call it through `asyncio.to_thread`.
 """
 
 import importlib.util
+import itertools
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -14,15 +15,18 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, create_engine, text
+from sqlalchemy import Connection, create_engine, event, text
+from sqlalchemy.exc import PendingRollbackError
 from sqlalchemy.pool import NullPool
 
+from jobs.errors import Unavailable
 from jobs.store.db import translated
 
 MIGRATION_LOCK = 0x7570_6269_7464  # "upbitd": one migrator at a time in a database
 APPLICATION_NAME = "upbitd-migrate"
 CONNECT_TIMEOUT_S = 5
 TRY_LOCK_S = 0.05
+SHOWN_CHARACTERS = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,15 +43,30 @@ class Status:
         return self.current == self.head
 
 
-def upgrade(url: str) -> None:
-    """Bring the database to head; a second migrator waits for the first. Raises Unavailable."""
-    with _migrating(url) as config:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """A statement that a migration is about to run, as one line; `number` counts from 1."""
+
+    number: int
+    statement: str
+
+
+Watch = Callable[[Step], None]
+"""Called before each statement of a migration."""
+
+
+def upgrade(url: str, watch: Watch | None = None) -> None:
+    """Bring the database to head; a second migrator waits for the first. Raises Unavailable.
+
+    May be killed at any statement: the next call goes on from there.
+    """
+    with _migrating(url, watch) as config:
         command.upgrade(config, "head")
 
 
-def downgrade(url: str, revision: str) -> None:
+def downgrade(url: str, revision: str, watch: Watch | None = None) -> None:
     """Take the database back to `revision` (`base`: nothing is left). Raises Unavailable."""
-    with _migrating(url) as config:
+    with _migrating(url, watch) as config:
         command.downgrade(config, revision)
 
 
@@ -74,12 +93,23 @@ def status(url: str) -> Status:
 
 
 @contextmanager
-def _migrating(url: str) -> Iterator[Config]:
+def _migrating(url: str, watch: Watch | None) -> Iterator[Config]:
     with _connected(url) as connection:
         _lock(connection)
+        if watch is not None:
+            _report(connection, watch)
         config = _config()
         config.attributes["connection"] = connection
         yield config
+
+
+def _report(connection: Connection, watch: Watch) -> None:
+    numbers = itertools.count(1)
+
+    def before(_c: object, _cursor: object, statement: str, *_rest: object) -> None:
+        watch(Step(number=next(numbers), statement=" ".join(statement.split())[:SHOWN_CHARACTERS]))
+
+    event.listen(connection, "before_cursor_execute", before)
 
 
 def _lock(connection: Connection) -> None:
@@ -102,7 +132,10 @@ def _connected(url: str) -> Iterator[Connection]:
 
     engine = create_engine("postgresql+psycopg://", creator=connect, poolclass=NullPool)
     with translated(), engine.connect() as connection:
-        yield connection
+        try:
+            yield connection
+        except PendingRollbackError as exc:  # how a statement outside a transaction loses it
+            raise Unavailable("the database does not answer") from exc
 
 
 def _config() -> Config:

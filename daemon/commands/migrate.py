@@ -1,6 +1,7 @@
 """`upbitd migrate up|down|status`: the schema of the database."""
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Annotated
 
@@ -8,6 +9,7 @@ import typer
 
 from daemon import schema
 from daemon.commands.options import ConfigOption, fail, read_config
+from daemon.commands.progress import progress
 from daemon.config import Config
 from daemon.database import without_password
 from daemon.embedded import EmbeddedPostgres
@@ -15,6 +17,7 @@ from daemon.embedded_home import EmbeddedError
 from jobs.errors import JobError
 
 UNREACHABLE = 3
+READING = frozenset({"SELECT", "SHOW", "SET"})
 EMBEDDED = "embedded"
 
 commands = typer.Typer(
@@ -24,15 +27,14 @@ commands = typer.Typer(
 
 @commands.command()
 def up(config: ConfigOption = None) -> None:
-    """Bring the schema to this program's revision.
+    """Bring the schema to this program's revision. May be stopped and run again at any time.
 
     Example: upbitd migrate up --config /etc/upbitd/config.toml
     """
     with _database(read_config(config, keys=False)) as url:
-        before = schema.status(url)
-        for revision in before.pending:
-            typer.echo(f"applying {revision}")
-        schema.upgrade(url)
+        pending = schema.status(url).pending
+        with _telling(pending) as watch:
+            schema.upgrade(url, watch)
         typer.echo(f"at {schema.status(url).current}")
 
 
@@ -71,6 +73,27 @@ def status(config: ConfigOption = None) -> None:
         if not now.at_head:
             typer.echo("mend     upbitd migrate up")
             raise typer.Exit(UNREACHABLE)
+
+
+@contextmanager
+def _telling(pending: Sequence[str]) -> Iterator[schema.Watch]:
+    """Tell of each statement that changes something, and how many revisions are done."""
+    with progress(len(pending), unit="revisions") as advance:
+        done = 0
+
+        def watch(step: schema.Step) -> None:
+            nonlocal done
+            verb = step.statement.partition(" ")[0].upper()
+            if "alembic_version" in step.statement and verb in ("INSERT", "UPDATE"):
+                done += 1
+                advance(f"revision {pending[min(done, len(pending)) - 1]}", done)
+            elif verb not in READING:
+                if sys.stderr.isatty():
+                    advance(step.statement, done)
+                else:
+                    typer.echo(f"  {step.statement}", err=True)
+
+        yield watch
 
 
 @contextmanager

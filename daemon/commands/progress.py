@@ -1,0 +1,54 @@
+"""How far long work is: a bar on a terminal, a line a tenth elsewhere."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+Advance = Callable[[str, int], None]
+"""Says what is worked on, and how many of the units are done."""
+
+LINES = 10
+EVERY_S = 10.0
+
+
+@contextmanager
+def progress(total: int, *, unit: str) -> Iterator[Advance]:
+    """Show on standard error how many of `total` units are done."""
+    if sys.stderr.isatty():
+        with _bar() as bar:
+            task = bar.add_task("", total=total)
+            yield lambda what, done: bar.update(task, description=what, completed=done)
+    else:
+        yield _Lines(total, unit).advance
+
+
+def _bar() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+    )
+
+
+class _Lines:
+    def __init__(self, total: int, unit: str) -> None:
+        self._total = max(1, total)
+        self._unit = unit
+        self._told = 0.0
+        self._told_at = time.monotonic()
+
+    def advance(self, what: str, done: int) -> None:
+        """Say so, at most ten times and after every ten seconds without a word."""
+        share = done / self._total
+        now = time.monotonic()
+        if share - self._told < 1 / LINES and now - self._told_at < EVERY_S and share < 1:
+            return
+        self._told, self._told_at = share, now
+        typer.echo(f"{what}: {done} of {self._total} {self._unit}", err=True)
