@@ -140,6 +140,7 @@ class Handler(BaseHTTPRequestHandler):
         self.close_connection = True  # what follows on this connection cannot be trusted
         self.request_version = self.protocol_version  # the stdlib takes nonsense for HTTP/0.9
         if code == HTTPStatus.NOT_IMPLEMENTED:
+            self._take_request_id()
             self._send(_error(405, "only GET and HEAD are answered", headers={"Allow": ALLOWED}))
         else:
             self._send(_error(code, message or HTTPStatus(code).phrase))
@@ -153,13 +154,16 @@ class Handler(BaseHTTPRequestHandler):
 
     def _answer(self) -> None:
         self._started_s = time.perf_counter()
-        given = self.headers.get("X-Request-ID", "")
-        if REQUEST_ID.fullmatch(given):
-            self.request_id = given
+        self._take_request_id()
         if self.headers.get("Content-Length", "0") != "0" or "Transfer-Encoding" in self.headers:
             self.close_connection = True  # a body that nobody reads would pass for a request
         with logger.contextualize(request_id=self.request_id):
             self._send(self._respond())
+
+    def _take_request_id(self) -> None:
+        given = self.headers.get("X-Request-ID", "")
+        if REQUEST_ID.fullmatch(given):
+            self.request_id = given
 
     def _respond(self) -> Response:
         try:

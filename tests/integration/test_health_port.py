@@ -148,7 +148,8 @@ def test_any_other_request_id_is_replaced(port: HealthServer, given: str) -> Non
 
 def test_refusals_carry_a_request_id_too(port: HealthServer) -> None:
     assert ask(port, "/nowhere").headers["X-Request-ID"]
-    assert ask(port, method="POST").headers["X-Request-ID"]
+    post = ask(port, method="POST", headers={"X-Request-ID": "mine"})
+    assert post.headers["X-Request-ID"] == "mine"
     assert b"X-Request-ID: " in raw(port, b"nonsense\r\n\r\n")
 
 
