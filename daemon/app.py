@@ -29,10 +29,12 @@ from daemon.event_metrics import count_events
 from daemon.hooks import make_hook
 from daemon.lead import Duty, claim_of, lead_until_stopped
 from daemon.leader import NotLeader, application_name, new_session
+from daemon.limits import RecentRuns
 from daemon.logs import Logs, configure
 from daemon.metrics import JobMetric, Metrics
 from daemon.notify import Notify
 from daemon.port import Answers, make_server
+from daemon.reach import reach
 from daemon.resources import (
     Foundation,
     GateKeeper,
@@ -44,6 +46,7 @@ from daemon.resources import (
 from daemon.slots import SlotLedger
 from daemon.status import ProcessStatus
 from daemon.stopping import Stop
+from daemon.watches import Means, watches
 from health.report import Examiner
 from health.server import CannotListen
 from health.watchdog import Heartbeats, Watchdog, pulse
@@ -93,6 +96,7 @@ class Opened:
     status: ProcessStatus
     gates: GateKeeper
     controls: Controls
+    runs: RecentRuns
 
 
 def main(config: Config, environ: Mapping[str, str]) -> int:
@@ -173,15 +177,17 @@ async def _open(host: Host, stack: AsyncExitStack) -> Opened:
     tell = partial(_tell, host.logs, metrics)
     ledger = SlotLedger(database, tell, _now, partial(host.heartbeats.beat, "writer"))
     stack.push_async_callback(_flush, ledger)
+    runs = RecentRuns(_now)
     return Opened(
         resources=resources,
         ledger=ledger,
-        board=JobBoard(wiring.deadlines_s(config), beats=host.heartbeats),
+        board=JobBoard(wiring.deadlines_s(config), runs.ended, beats=host.heartbeats),
         outbox=outbox,
         metrics=metrics,
         status=status,
         gates=keeper,
         controls=Controls(database, host.database_url),
+        runs=runs,
     )
 
 
@@ -283,6 +289,8 @@ async def _watch_over(
         background.start("postgres", host.server.watch(sleep=asyncio.sleep))
     examiner = _examiner(host, opened)
     background.start("probes", examiner.run())
+    for name, watch in watches(_means(host, opened, examiner)):
+        background.start(name, watch)
     _open_port(host, opened, examiner, stack)
     notify.ready("running")
     if notify.watchdog_period_s is not None:
@@ -298,6 +306,7 @@ def _examiner(host: Host, opened: Opened) -> Examiner:
     sources = probes.Sources(
         clock=_now,
         database=resources.base.database,
+        reach_database=partial(reach, host.database_url),
         head_revision=schema.head(),
         max_waiting=config.database.max_waiting,
         mode=config.trading.mode,
@@ -310,6 +319,7 @@ def _examiner(host: Host, opened: Opened) -> Examiner:
         heartbeats=host.heartbeats,
         board=opened.board,
         role=lambda: opened.status.role,
+        reason=lambda: opened.status.readiness().reason,
         signals_enabled="signals" in jobs,
         orders_enabled="orders" in jobs,
         signal_max_age=config.health.signal_max_age,
@@ -317,6 +327,19 @@ def _examiner(host: Host, opened: Opened) -> Examiner:
     )
     how = probes.explain(host.logs.mask)
     return Examiner(probes.build(sources, how), explain=how, clock=_now)
+
+
+def _means(host: Host, opened: Opened, examiner: Examiner) -> Means:
+    return Means(
+        config=host.config,
+        snapshot=examiner.snapshot,
+        heartbeats=host.heartbeats,
+        gates=opened.resources.base.gates,
+        runs=opened.runs,
+        list_keys=opened.resources.upbit.api_keys,
+        notifier=opened.outbox,
+        clock=_now,
+    )
 
 
 def _open_port(host: Host, opened: Opened, examiner: Examiner, stack: AsyncExitStack) -> None:

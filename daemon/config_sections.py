@@ -15,6 +15,7 @@ from pydantic import (
     BeforeValidator,
     Field,
     SecretStr,
+    field_validator,
     model_validator,
 )
 
@@ -26,6 +27,7 @@ from daemon.config_values import (
     Folder,
     Markets,
     Number,
+    Offset,
     Rotation,
     database_address,
     is_loopback,
@@ -172,6 +174,19 @@ class HealthConfig(Section):
     token: Annotated[SecretStr, Field(description="a text of 16 characters or more, or none")] = (
         SecretStr("")
     )
+    ping_url: Annotated[SecretStr, Field(description='"" or an http:// or https:// address')] = (
+        SecretStr("")
+    )
+    ping_every: Annotated[Duration, Field(description=DURATION)] = timedelta(minutes=1)
+
+    @field_validator("ping_url")
+    @classmethod
+    def _ping_address(cls, value: SecretStr) -> SecretStr:
+        if value.get_secret_value() and not value.get_secret_value().startswith(
+            ("http://", "https://")
+        ):
+            raise ValueError("must begin with http:// or https://")
+        return value
 
     @model_validator(mode="after")
     def _open_port_needs_a_token(self) -> Self:
@@ -224,6 +239,14 @@ class AlertsConfig(Section):
         Field(strict=False, description='a list of {exec = ["/path"]} or {url = "https://..."}'),
     ] = ()
     dedupe: Annotated[Duration, Field(description=DURATION)] = timedelta(minutes=15)
+    max_memory_mb: Annotated[Number, Field(ge=0, description="0 (off) or an amount in MB")] = 512
+    min_disk_free_mb: Annotated[Number, Field(ge=0, description="0 (off) or an amount in MB")] = (
+        500
+    )
+    max_failed_pct: Annotated[Number, Field(ge=0, le=100, description="0 (off) to 100")] = 20
+    max_lateness: Annotated[Offset, Field(description='"0s" (off) or a duration')] = timedelta(
+        seconds=5
+    )
 
 
 class LogConfig(Section):
@@ -306,5 +329,6 @@ class Config(Section):
         hooks = [each for hook in self.alerts.hooks for each in (hook.url, hook.apprise) if each]
         token = self.health.token.get_secret_value()
         passwords = [password_of(url) for url in (self.database.url, self.redis.url)]
-        told = [*self.secrets.values(), *(each.get_secret_value() for each in hooks), token]
+        ping = self.health.ping_url.get_secret_value()
+        told = [*self.secrets.values(), *(each.get_secret_value() for each in hooks), token, ping]
         return tuple(each for each in told + passwords if each)

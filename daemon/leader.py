@@ -144,7 +144,7 @@ async def leading(claim: Claim, *, wait: bool) -> AsyncIterator[Leadership]:
     try:
         await _lock(session, claim, wait=wait)
         yield Leadership(session, claim, await _next_epoch(session, claim))
-    except psycopg.OperationalError as error:
+    except (psycopg.OperationalError, psycopg.errors.ReadOnlySqlTransaction) as error:
         raise Unavailable("database away", error=str(error)) from error
     finally:
         await session.close()

@@ -32,7 +32,7 @@ from health.facts import (
 )
 from health.report import Explain, Live, Probe
 from health.watchdog import Heartbeats
-from jobs.errors import Permanent, Transient
+from jobs.errors import Permanent, Transient, Unavailable
 from jobs.gates import Gates
 from jobs.spec import Clock
 from jobs.store import vitals
@@ -49,10 +49,12 @@ AnyCheck = (
 
 KST = ZoneInfo("Asia/Seoul")
 DATABASE_S = 2.0
+QUERY_S = 1.5
+CONNECT_S = 1.0
 VENUE_S = 5.0
 VENUE_DEADLINE_S = 4.0
-MODEL_S = 60.0
-MODEL_DEADLINE_S = 10.0
+MODEL_S = 10.0
+MODEL_DEADLINE_S = 5.0
 MODEL_FACTS_S = 5.0
 LATEST_S = 2.0
 
@@ -67,6 +69,7 @@ class Sources:
 
     clock: Clock
     database: Database
+    reach_database: Callable[[], Awaitable[None]]
     head_revision: str
     max_waiting: int
     mode: str
@@ -79,6 +82,7 @@ class Sources:
     heartbeats: Heartbeats
     board: JobBoard
     role: Callable[[], Role]
+    reason: Callable[[], str | None]
     signals_enabled: bool
     orders_enabled: bool
     signal_max_age: timedelta
@@ -94,13 +98,14 @@ def build(sources: Sources, how: Explain) -> list[AnyCheck]:
     """Return the six checks, ready for the examiner."""
     orders = checks.OrderLimits(max_age_s=sources.order_max_age.total_seconds())
     signal_age_s = sources.signal_max_age.total_seconds()
+    database = _Base(sources)
     return [
         Probe(
             component="database",
-            gather=partial(_database, sources),
+            gather=database.gather,
             judge=checks.check_database,
             period_s=DATABASE_S,
-            deadline_s=DATABASE_S,
+            deadline_s=QUERY_S + CONNECT_S + 0.5,
         ),
         Probe(
             component="upbit",
@@ -118,7 +123,7 @@ def build(sources: Sources, how: Explain) -> list[AnyCheck]:
         ),
         Live(
             component="scheduler",
-            read=partial(_scheduler, sources),
+            read=partial(_scheduler, sources, database),
             judge=checks.check_scheduler,
         ),
         Probe(
@@ -136,6 +141,43 @@ def build(sources: Sources, how: Explain) -> list[AnyCheck]:
             deadline_s=LATEST_S,
         ),
     ]
+
+
+class _Base:
+    """Asks the database; `fault` is what kept it from work then, for others to read."""
+
+    def __init__(self, sources: Sources) -> None:
+        self._sources = sources
+        self.fault: str | None = None
+
+    async def gather(self) -> DatabaseFacts:
+        """Return the facts of this moment, or raise why there are none."""
+        try:
+            async with asyncio.timeout(QUERY_S):
+                facts = await _database(self._sources)
+        except BaseException as error:
+            self.fault = "the database does not answer"
+            if isinstance(error, Transient | TimeoutError):
+                raise await self._cause(error) from error
+            raise
+        self.fault = "the database is read-only" if facts.read_only else None
+        return facts
+
+    async def _cause(self, error: Transient | TimeoutError) -> Transient:
+        """Return what keeps the pool from answering: the server, or its own users."""
+        try:
+            async with asyncio.timeout(CONNECT_S):
+                await self._sources.reach_database()
+        except Transient as cause:
+            return cause
+        except TimeoutError:
+            return Unavailable(f"no answer within {QUERY_S + CONNECT_S:g} s, not even to connect")
+        pool = self._sources.database.pool_stats()
+        if pool.available == 0 and pool.waiting:
+            return Unavailable(f"all connections are in use, {pool.waiting} wait, limit {pool.max}")
+        if isinstance(error, Transient):
+            return error
+        return Unavailable(f"no answer within {QUERY_S:g} s, though it takes connections")
 
 
 async def _database(sources: Sources) -> DatabaseFacts:
@@ -217,8 +259,11 @@ class _Model:
     async def _from_tables(self, now: datetime) -> tuple[ModelCall | None, Budget | None]:
         """Return the newest real call and the day's budget; nothing while the database is away."""
         try:
-            facts = await vitals.model_vitals(self._sources.database, now.astimezone(KST).date())
-        except Transient:
+            async with asyncio.timeout(DATABASE_S):
+                facts = await vitals.model_vitals(
+                    self._sources.database, now.astimezone(KST).date()
+                )
+        except (Transient, TimeoutError):
             return None, None
         budget = Budget(
             spent_usd=facts.spent_usd,
@@ -237,11 +282,13 @@ async def _nothing() -> None:
     return None
 
 
-def _scheduler(sources: Sources) -> SchedulerFacts:
+def _scheduler(sources: Sources, database: _Base) -> SchedulerFacts:
     return SchedulerFacts(
         role=sources.role(),
         lanes=sources.heartbeats.lanes(),
         jobs=sources.board.facts(),
+        database_fault=database.fault,
+        reason=sources.reason(),
     )
 
 

@@ -162,8 +162,10 @@ def check_scheduler(
     found = [finding for lane in facts.lanes if (finding := _lane_finding(lane))]
     if not facts.lanes:
         found.append((Status.UNHEALTHY, "no lane has reported progress"))
-    if facts.role == "starting":
-        found.append((Status.DEGRADED, "still starting"))
+    if facts.role != "leader" and facts.database_fault:
+        found.append((Status.UNHEALTHY, f"no job can run: {facts.database_fault}"))
+    elif facts.role == "starting":
+        found.append((Status.DEGRADED, f"still starting{_because(facts.reason)}"))
     elif facts.role == "leader":
         if not facts.jobs:
             found.append((Status.UNHEALTHY, "no job is scheduled"))
@@ -239,6 +241,10 @@ def _verdict(
         detail=detail,
         latency_ms=latency_ms,
     )
+
+
+def _because(reason: str | None) -> str:
+    return "" if reason in (None, "starting") else f": {reason}"
 
 
 def _waiting(facts: DatabaseFacts) -> str:

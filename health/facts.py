@@ -172,11 +172,17 @@ class JobFact:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SchedulerFacts:
-    """The lanes of this process and its jobs. A standby runs no jobs, and that is well."""
+    """The lanes of this process and its jobs. A standby runs no jobs, and that is well as long as
+    it could take over: `database_fault` says why it could not.
+
+    `reason` is why no job runs yet.
+    """
 
     role: Literal["leader", "standby", "starting"]
     lanes: Sequence[LaneFact]
     jobs: Sequence[JobFact]
+    database_fault: str | None = None
+    reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,63 @@
+"""Says in good time that the account's key is about to expire: Upbit's live for a year at most."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from loguru import logger
+
+from jobs.errors import JobError
+from jobs.spec import Clock, Incident, Notifier, Sleep
+from jobs.upbit.wire import ApiKey
+
+EVERY_S = 6 * 3600.0
+AGAIN_S = 600.0
+WARN = timedelta(days=14)
+URGENT = timedelta(days=2)
+INCIDENT = "key_expiring"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyWatch:
+    """Looks at the list of keys four times a day; `access_key` is ours."""
+
+    access_key: str
+    list_keys: Callable[[], Awaitable[Sequence[ApiKey]]]
+    notifier: Notifier
+    clock: Clock
+
+    async def keep(self, *, sleep: Sleep = asyncio.sleep) -> None:
+        """Look until cancelled; what the exchange cannot say now is asked again soon."""
+        while True:
+            try:
+                await self.look()
+                wait_s = EVERY_S
+            except JobError as error:
+                logger.bind(event="key.not_checked", error=str(error)).info(
+                    "When the key expires cannot be told now"
+                )
+                wait_s = AGAIN_S
+            await sleep(wait_s)
+
+    async def look(self) -> None:
+        """Look once. Raises JobError when the exchange does not say."""
+        keys = await self.list_keys()
+        ours = next((each for each in keys if each.access_key == self.access_key), None)
+        if ours is None:
+            return
+        left = ours.expire_at - self.clock()
+        if left > WARN:
+            await self.notifier.resolve(INCIDENT)
+            return
+        what = f"in {left.days} days" if left > timedelta(0) else "already"
+        await self.notifier.notify(
+            Incident(
+                kind=INCIDENT,
+                severity="critical" if left <= URGENT else "warning",
+                incident=INCIDENT,
+                title="The Upbit key expires soon",
+                message=f"It expires {what}, on {ours.expire_at:%Y-%m-%d %H:%M} UTC; "
+                "make a new one at Upbit and restart the daemon with it",
+            )
+        )

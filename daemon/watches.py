@@ -1,0 +1,60 @@
+"""The tasks that tell people of trouble that no job would tell of."""
+
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from daemon.config import Config
+from daemon.dead_man import DeadMan
+from daemon.key_watch import KeyWatch
+from daemon.limits import RecentRuns, Watched, rules
+from daemon.vigil import Vigil
+from health.report import Report, Status
+from health.watchdog import Heartbeats
+from jobs.gates import Gates
+from jobs.spec import Clock, Notifier
+from jobs.upbit.wire import ApiKey
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Means:
+    """What the watches read, and whom they tell."""
+
+    config: Config
+    snapshot: Callable[[], Report]
+    heartbeats: Heartbeats
+    gates: Gates
+    runs: RecentRuns
+    list_keys: Callable[[], Awaitable[Sequence[ApiKey]]]
+    notifier: Notifier
+    clock: Clock
+
+    def is_well(self) -> bool:
+        """Whether somebody outside may rest assured."""
+        return self.snapshot().status is not Status.UNHEALTHY and self.heartbeats.alive()[0]
+
+
+def watches(means: Means) -> Iterator[tuple[str, Coroutine[Any, Any, None]]]:
+    """Yield each watch that the configuration asks for, by name."""
+    config = means.config
+    watched = Watched(
+        snapshot=means.snapshot,
+        heartbeats=means.heartbeats,
+        gates=means.gates,
+        runs=means.runs,
+        state_dir=config.daemon.state_dir,
+    )
+    vigil = Vigil(rules(watched, config.alerts), means.notifier, monotonic=time.monotonic)
+    yield "vigil", vigil.keep()
+    if (key := config.secrets.upbit_access_key) is not None and config.secrets.upbit_secret_key:
+        key_watch = KeyWatch(
+            access_key=key.get_secret_value(),
+            list_keys=means.list_keys,
+            notifier=means.notifier,
+            clock=means.clock,
+        )
+        yield "key watch", key_watch.keep()
+    if url := config.health.ping_url.get_secret_value():
+        every_s = config.health.ping_every.total_seconds()
+        yield "ping", DeadMan(url=url, every_s=every_s, is_well=means.is_well).keep()

@@ -1,0 +1,180 @@
+"""What can be done to a world, each with its undoing. A scenario names levers and their values."""
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+import psycopg
+from psycopg.sql import SQL, Identifier
+from truth.proxy import Proxy
+from truth.world import PASSWORD, ROLE, World, freeze, processes_of
+
+from daemon import schema
+
+Lever = Callable[..., AbstractContextManager[None]]
+LEVERS: dict[str, Lever] = {}
+
+
+def lever(act: Callable[..., Iterator[None]]) -> Lever:
+    """Register a lever under the name of its function."""
+    made = contextmanager(act)
+    LEVERS[act.__name__] = made
+    return made
+
+
+@lever
+def venue(world: World, **fault: Any) -> Iterator[None]:
+    """A fault of the sandbox (fields of sandbox.faults.Fault) for every matching request."""
+    number = world.tell("faults", **{"count": 0, **fault})["number"]
+    yield
+    world.control.delete(f"/sandbox/faults/{number}")
+    world.control.delete("/sandbox/quotas")
+
+
+@lever
+def option(world: World, **options: Any) -> Iterator[None]:
+    """Options of the sandbox."""
+    before = world.control.get("/sandbox/options").json()
+    world.tell("options", **options)
+    yield
+    world.tell("options", **{name: before[name] for name in options})
+
+
+@lever
+def key(world: World, **fields: Any) -> Iterator[None]:
+    """Properties of the account's key at the exchange."""
+    world.key(**fields)
+    yield
+    world.key()
+
+
+@lever
+def no_key(world: World) -> Iterator[None]:
+    """The exchange does not know the key any more."""
+    world.control.delete(f"/sandbox/keys/{world.card['access_key']}")
+    yield
+    world.key()
+
+
+@lever
+def model(world: World, scenario: str) -> Iterator[None]:
+    """Every generateContent goes as this scenario of the sandbox says."""
+    world.tell("gemini/script", scenarios=[scenario] * 500)
+    yield
+    world.tell("gemini/script", scenarios=[])
+
+
+@lever
+def door(world: World, to: str, how: str, delay_s: float = 0.0) -> Iterator[None]:
+    """The way to `database`, `upbit`, `gemini` or `redis` is shut, blocked or slow."""
+    proxy: Proxy = getattr(world, to)
+    if how == "shut":
+        proxy.shut()
+    elif how == "block":
+        proxy.block()
+    else:
+        proxy.delay(delay_s)
+    yield
+    proxy.open()
+
+
+@lever
+def server(world: World, how: str) -> Iterator[None]:
+    """The database server is stopped, killed or frozen as a process."""
+    if how == "frozen":
+        pids = processes_of(world.server.pid or 0)
+        freeze(pids, on=True)
+        yield
+        freeze(pids, on=False)
+        return
+    if how == "killed":
+        os.kill(world.server.pid or 0, signal.SIGKILL)
+    world.server.stop()
+    yield
+    world.server.start()
+    world.reconnect()
+
+
+@lever
+def read_only(world: World) -> Iterator[None]:
+    """The database takes no writes."""
+    _system(world, "ALTER SYSTEM SET default_transaction_read_only = on")
+    yield
+    _system(world, "ALTER SYSTEM RESET default_transaction_read_only")
+
+
+def _system(world: World, statement: str) -> None:
+    world.admin.execute(statement.encode())
+    world.admin.execute("SELECT pg_reload_conf()")
+
+
+@lever
+def role(
+    world: World, password: str = PASSWORD, login: bool = True, most: int = -1
+) -> Iterator[None]:
+    """The daemon's role: another password, no log-in, or a limit of connections; all are cut."""
+    _alter(world, SQL("PASSWORD {}").format(password))
+    _alter(world, SQL("LOGIN" if login else "NOLOGIN"))
+    _alter(world, SQL("CONNECTION LIMIT {}").format(most))
+    world.admin.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s", (ROLE,)
+    )
+    yield
+    _alter(world, SQL("LOGIN CONNECTION LIMIT -1 PASSWORD {}").format(PASSWORD))
+
+
+def _alter(world: World, what: Any) -> None:
+    world.admin.execute(SQL("ALTER ROLE {} {}").format(Identifier(ROLE), what))
+
+
+@lever
+def locked(world: World, table: str) -> Iterator[None]:
+    """Another session holds a table for itself alone."""
+    with psycopg.connect(world.inside) as other:
+        other.execute(SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(Identifier(table)))
+        yield
+        other.rollback()
+
+
+@lever
+def rows(world: World, do: str, undo: str = "") -> Iterator[None]:
+    """Rows as somebody else may leave them."""
+    world.admin.execute(do.encode())
+    yield
+    if undo:
+        world.admin.execute(undo.replace("{head}", schema.head()).encode())
+
+
+@lever
+def inside(world: World, **levers: Any) -> Iterator[None]:
+    """Levers inside the daemon's own process (truth/faulty_daemon.py)."""
+    for name, value in levers.items():
+        world.daemon.pull(name, value)
+    yield
+    for name in levers:
+        world.daemon.pull(name, None)
+
+
+@lever
+def leader(world: World, how: str) -> Iterator[None]:
+    """The other daemon, which leads, is killed or frozen."""
+    assert world.leader is not None
+    if how == "frozen":
+        pids = [world.leader.process.pid]
+        freeze(pids, on=True)
+        yield
+        freeze(pids, on=False)
+    else:
+        world.leader.end()
+        yield
+
+
+@lever
+def wait(world: World, seconds: float) -> Iterator[None]:
+    """Nothing, for so long: the next lever comes later."""
+    del world
+    time.sleep(seconds)
+    yield
