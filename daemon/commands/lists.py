@@ -110,17 +110,24 @@ def signals(
 def positions(
     config: ConfigOption = None,
     *,
+    limit: LimitOption = 20,
+    since: SinceOption = None,
+    market: MarketOption = None,
     mode: ModeOption = None,
     closed: Annotated[bool, typer.Option("--all", help="Also those that are closed.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """List positions with what they are worth at the last stored price.
+    """List positions with what they are worth at the last stored price, newest first.
 
     Example: upbitd positions --all
     """
     settings = read_config(config, keys=False)
     whose = mode or settings.trading.mode
-    rows = with_database(settings, lambda db: listing.list_positions(db, mode=whose, closed=closed))
+    page = Page(limit=limit, since=instant(since))
+    rows = with_database(
+        settings,
+        lambda db: listing.list_positions(db, page, mode=whose, market=market, closed=closed),
+    )
     columns = {
         "market": "MARKET",
         "volume": "VOLUME",

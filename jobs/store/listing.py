@@ -71,20 +71,19 @@ class SignalRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PositionRow:
-    """One position at the newest stored price of its market, None where there is none."""
+    """One position at the newest stored price of its market, None where there is none.
+
+    `unrealized_krw` is what selling everything at that price would win, before fees.
+    """
 
     market: str
     volume: Decimal
     avg_price: Decimal
     last_price: Decimal | None
+    unrealized_krw: Decimal | None
     realized_krw: Decimal
     opened_at: datetime | None
     updated_at: datetime
-
-    @property
-    def unrealized_krw(self) -> Decimal | None:
-        """What selling everything at the last price would win, before fees."""
-        return None if self.last_price is None else self.volume * (self.last_price - self.avg_price)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,13 +165,20 @@ def signal_query(page: Page, market: str | None = None, status: str | None = Non
     return _page(query, signals_table, page)
 
 
-async def list_positions(db: Database, *, mode: str, closed: bool = False) -> list[PositionRow]:
-    """Return the positions of `mode` by market; with `closed` also those that are empty now."""
-    rows = await _all(db, position_query(mode, closed=closed))
+async def list_positions(
+    db: Database, page: Page, *, mode: str, market: str | None = None, closed: bool = False
+) -> list[PositionRow]:
+    """Return the positions of `mode`; with `closed` also those that are empty now.
+
+    `page.since` means the last change; there is one position a market and no next page.
+    """
+    rows = await _all(db, position_query(page, mode, market, closed=closed))
     return [PositionRow(**row._mapping) for row in rows]
 
 
-def position_query(mode: str, *, closed: bool = False) -> Select[Any]:
+def position_query(
+    page: Page, mode: str, market: str | None = None, *, closed: bool = False
+) -> Select[Any]:
     """The query behind `list_positions`: one index row of market data for each position."""
     c = positions.c
     last = (
@@ -188,14 +194,20 @@ def position_query(mode: str, *, closed: bool = False) -> Select[Any]:
             c.volume,
             c.avg_price,
             last.c.price.label("last_price"),
+            (c.volume * (last.c.price - c.avg_price)).label("unrealized_krw"),
             c.realized_krw,
             c.opened_at,
             c.updated_at,
         )
         .select_from(positions.outerjoin(last, true()))
         .where(c.mode == mode)
-        .order_by(c.market)
+        .order_by(c.opened_at.desc().nulls_last(), c.market)
+        .limit(page.limit)
     )
+    if market is not None:
+        query = query.where(c.market == market)
+    if page.since is not None:
+        query = query.where(c.updated_at >= page.since)
     return query if closed else query.where(c.volume > 0)
 
 

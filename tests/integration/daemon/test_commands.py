@@ -149,11 +149,18 @@ def test_positions_are_valued_at_the_last_stored_price(run: Run) -> None:
     listed = rows(run("positions", "--json"))
     assert [each["market"] for each in listed] == ["KRW-BTC", "KRW-XRP"]
     assert listed[0]["last_price"] == "152000000"
+    assert listed[0]["unrealized_krw"].rstrip("0").rstrip(".") == "20000"
     assert listed[1]["last_price"] is None
     assert len(rows(run("positions", "--all", "--json"))) == 3
     shown = run("positions").stdout.splitlines()
     assert "20,000" in shown[1]
     assert shown[2].split()[3:5] == ["-", "-"]
+    assert len(rows(run("positions", "--limit", "1", "--json"))) == 1
+    assert [each["market"] for each in rows(run("positions", "--market", "KRW-XRP", "--json"))] == [
+        "KRW-XRP",
+    ]
+    assert len(rows(run("positions", "--since", "1h", "--json"))) == 2
+    assert rows(run("positions", "--since", "2999-01-01", "--json")) == []
 
 
 def test_slots_by_job_outcome_and_instant(run: Run) -> None:

@@ -39,7 +39,7 @@ QUERIES = [
     ("signals, next page", signal_query(LATER), "signals_created_at"),
     ("signals of a market", signal_query(Page(), "KRW-M7"), "signals_"),
     ("new signals", signal_query(Page(), None, "new"), "signals_status_created_at"),
-    ("positions", position_query("paper"), "market_data_market_ts"),
+    ("positions", position_query(Page(), "paper"), "market_data_market_ts"),
     ("slots", slot_query(SlotPage()), "job_runs_scheduled_at"),
     ("slots, next page", slot_query(SlotPage(before=SINCE)), "job_runs_scheduled_at"),
     ("slots of a job", slot_query(SlotPage(), "job1"), "job_runs_"),
