@@ -90,7 +90,7 @@ def plot(
     levels = ticks(frame.low, frame.high, 5 if tall else 3)
     grid = "".join(_rule(frame.y(level)) for level in levels)
     names = "".join(_y_label(frame, level, levels, unit) for level in levels)
-    times = "".join(_x_label(frame, at, text) for at, text in time_ticks(frame))
+    times = "".join(_x_label(frame, tick) for tick in time_ticks(frame))
     return (
         f'<div class="plot{"" if tall else " low"}" role="img" aria-label="{escape(label)}">'
         f'<svg viewBox="0 0 {SIZE} {SIZE}" preserveAspectRatio="none" aria-hidden="true">'
@@ -154,18 +154,28 @@ def spell(value: float, among: Sequence[float]) -> str:
     return text.replace("-", "\u2212") if value else text.lstrip("-")
 
 
-def time_ticks(frame: Frame, most: int = 7) -> list[tuple[datetime, str]]:
-    """Round instants inside the frame, at most about `most`, with their names (UTC)."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimeTick:
+    """A round instant and its name (UTC). A minor one is left out where there is little room."""
+
+    at: datetime
+    text: str
+    is_minor: bool
+
+
+def time_ticks(frame: Frame, most: int = 7) -> list[TimeTick]:
+    """Round instants inside the frame, at most about `most`."""
     span = frame.until - frame.since
     step = next((each for each in TIME_STEPS if span / each <= most), TIME_STEPS[-1])
     zero = frame.since.replace(hour=0, minute=0, second=0, microsecond=0)
-    spelled = "%-d %b" if step >= DAY else "%H:%M"
-    found = []
+    found: list[TimeTick] = []
     at = zero
     while at <= frame.until:
         if at >= frame.since:
-            text = at.strftime("%-d %b" if at == at.replace(hour=0, minute=0) else spelled)
-            found.append((at, text))
+            is_day = at.hour == at.minute == 0
+            text = f"{at.day} {at:%b}" if is_day else f"{at:%H:%M}"
+            is_minor = len(found) % 2 == 1 if step >= DAY else not is_day and span > DAY
+            found.append(TimeTick(at=at, text=text, is_minor=is_minor))
         at += step
     return found
 
@@ -207,8 +217,9 @@ def _y_label(frame: Frame, level: float, among: Sequence[float], unit: str) -> s
     return f'<span class="y" style="top:{frame.y(level):.2%}">{text}</span>'
 
 
-def _x_label(frame: Frame, at: datetime, text: str) -> str:
-    place = frame.x(at)
+def _x_label(frame: Frame, tick: TimeTick) -> str:
+    place = frame.x(tick.at)
     if not 0.02 <= place <= 0.98:  # noqa: PLR2004 - it would stick out
         return ""
-    return f'<span class="x" style="left:{place:.2%}">{escape(text)}</span>'
+    kind = "x minor" if tick.is_minor else "x"
+    return f'<span class="{kind}" style="left:{place:.2%}">{escape(tick.text)}</span>'

@@ -82,7 +82,7 @@ def _cards(report: Report) -> str:
         ("Hit rate", hit_rate(report.hits), hit_range(report.hits), None),
         (
             "Mean win / loss",
-            f"{percent(report.mean_win_pct)} / {percent(report.mean_loss_pct)}",
+            _both(report.mean_win_pct, report.mean_loss_pct),
             "of a closed trade, fees in it",
             None,
         ),
@@ -106,6 +106,11 @@ def _cards(report: Report) -> str:
         for name, value, note, tone in tiles
     )
     return f'<dl class="cards">{"".join(cells)}</dl>'
+
+
+def _both(win: float | None, loss: float | None) -> str:
+    first = percent(win)
+    return f"{first.removesuffix(' %') if loss is not None else first} / {percent(loss)}"
 
 
 def _equity(report: Report) -> str:
@@ -240,12 +245,15 @@ def _counts(report: Report) -> str:
         if rows
         else '<p class="note">Nothing was refused.</p>'
     )
-    settings = [[escape(name), escape(_value(value))] for name, value in report.settings.items()]
+    settings = "".join(
+        f"<div><dt>{escape(name)}</dt><dd>{escape(_value(value))}</dd></div>"
+        for name, value in report.settings.items()
+    )
     return (
         '<div class="pair"><section class="card"><div class="title"><h2>What was refused</h2>'
         f'<span class="legend">signals: {escape(signals)}</span></div>{table}</section>'
         '<section class="card"><div class="title"><h2>Settings in force</h2></div>'
-        f"{_table(('Setting', 'Value'), settings, text=(0,))}</section></div>"
+        f'<dl class="settings">{settings}</dl></section></div>'
     )
 
 

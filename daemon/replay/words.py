@@ -65,7 +65,7 @@ def verdict(report: Report) -> list[str]:
     mine, held = report.total.return_pct, report.hold.return_pct
     said = [
         f"The account {_moved(mine)} while holding the same markets {_moved(held)}: "
-        f"{percent(abs(mine - held), signed=False)} points {'more' if mine >= held else 'less'}."
+        f"{abs(mine - held):.2f} percentage points {'better' if mine >= held else 'worse'}."
     ]
     if report.turnover_krw:
         cost = float(report.fees_krw / report.start_krw) * 100

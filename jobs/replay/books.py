@@ -89,7 +89,9 @@ class ReplayBooks:
     orders: list[ReplayOrder] = field(default_factory=list)
     positions: dict[str, Holding] = field(default_factory=dict)
     equity: list[EquityPoint] = field(default_factory=list)
-    _waiting: dict[int, Order] = field(default_factory=dict)
+    waiting: dict[int, str] = field(default_factory=dict)
+    """The venue's names of the orders that are open, by their numbers."""
+
     _made: list[datetime] = field(default_factory=list)
     _last_order: dict[str, datetime] = field(default_factory=dict)
     _exit_refused: dict[str, datetime] = field(default_factory=dict)
@@ -112,7 +114,7 @@ class ReplayBooks:
             opened_krw=self._profit_before(start),
             unseen_krw=self._unseen(money.at),
             orders_today=len(self._made) - bisect_left(self._made, start),
-            open_orders=tuple(self._at_worst(each) for each in self._waiting),
+            open_orders=tuple(_at_worst(each) for each in self.open_orders()),
             last_order_at=self._last_order.get(market),
             exit_refused_at=self._exit_refused.get(market),
         )
@@ -144,20 +146,24 @@ class ReplayBooks:
         if order.side == "ask":
             self._exit_refused[order.market] = now
 
-    def accepted(self, order: ReplayOrder, seen: Order) -> None:
+    def accepted(self, order: ReplayOrder, uuid: str) -> None:
         """Write that the venue took it; what became of it is looked at after the pass."""
         self.orders[order.id - 1] = replace(order, state=State.WAIT)
-        self._waiting[order.id] = seen
+        self.waiting[order.id] = uuid
         if order.side == "ask":
             self._exit_refused.pop(order.market, None)
 
-    def look(self) -> int:
-        """Book the fills of every order that waited; return how many orders ended."""
-        ended = len(self._waiting)
-        for order_id, seen in self._waiting.items():
-            self._settle(self.orders[order_id - 1], seen)
-        self._waiting.clear()
-        return ended
+    def open_orders(self) -> list[ReplayOrder]:
+        """Orders that wait, oldest first."""
+        return [self.orders[order_id - 1] for order_id in sorted(self.waiting)]
+
+    def look(self, order_id: int, seen: Order) -> bool:
+        """Book what the venue shows of an open order; whether that has ended it."""
+        if seen.state not in {"done", "cancel"}:
+            return False
+        del self.waiting[order_id]
+        self._settle(self.orders[order_id - 1], seen)
+        return True
 
     def raise_high(self, market: str, price: Decimal) -> None:
         """Remember a price that is the highest since the position was opened."""
@@ -217,17 +223,6 @@ class ReplayBooks:
         state = State.DONE if seen.state == "done" else State.CANCEL
         self.orders[order.id - 1] = replace(order, state=state, fills=tuple(fills))
 
-    def _at_worst(self, order_id: int) -> OpenOrder:
-        order = self.orders[order_id - 1]
-        return OpenOrder(
-            identifier=order.request.identifier,
-            market=order.market,
-            side=order.side,
-            state=State.WAIT,
-            reserved_krw=order.reserved_krw,
-            volume=order.request.volume or ZERO,
-        )
-
     def _unseen(self, since: datetime) -> Decimal:
         """The most that bids can cost which balances of that instant do not show yet."""
         total = ZERO
@@ -244,3 +239,15 @@ class ReplayBooks:
             at = bisect_left(self.equity, instant, key=lambda point: point.at)
             self._opened = (instant, self.equity[at - 1].pnl_krw if at else ZERO)
         return self._opened[1]
+
+
+def _at_worst(order: ReplayOrder) -> OpenOrder:
+    """Nothing of it is filled: with one deep level an order fills whole or not at all."""
+    return OpenOrder(
+        identifier=order.request.identifier,
+        market=order.market,
+        side=order.side,
+        state=State.WAIT,
+        reserved_krw=order.reserved_krw,
+        volume=order.request.volume or ZERO,
+    )

@@ -119,7 +119,8 @@ class _Stage:
     @property
     def is_quiet(self) -> bool:
         """Whether a pass can do nothing but write the account's worth."""
-        return self._cannot_leave and not self.trader.pending
+        trader = self.trader
+        return self._cannot_leave and not trader.pending and not trader.books.waiting
 
     def skip(self) -> None:
         """The six passes of a minute that is quiet and brings no signals, at once."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from jobs.replay.books import ReplayBooks
+from jobs.replay.books import ReplayBooks, ReplayOrder
 from jobs.replay.tape import Tape
 from jobs.replay.venue import ReplayVenue
 from jobs.store.settings import Settings
@@ -25,8 +25,11 @@ from jobs.trading.risk import Refusal, assess
 from jobs.upbit import ticks
 
 EQUITY_EVERY = timedelta(minutes=1)
-LOOK_AFTER = timedelta(milliseconds=500)
+LOOKED_TWICE = timedelta(milliseconds=500)
 """When the live job has looked twice at what it placed, and knows that it has ended."""
+
+LOOKED_OUT = timedelta(seconds=2)
+"""When the live job stops looking, and an order rests."""
 
 Price = Callable[[str], Decimal | None]
 """The price of a market now; None before it has one."""
@@ -49,13 +52,12 @@ class Trader:
         self.pending = [*reversed(signals), *self.pending]  # newest first, as the table is read
 
     def run(self, now: datetime, price: Price) -> None:
-        """One pass: exits, then signals, then a look at what was placed, then worth."""
+        """One pass: what is open, exits, signals, a look at what was placed, worth."""
         turn = _Turn(trader=self, now=now, price=price)
+        turn.tend()
         turn.leave()
         turn.enter()
-        at = now
-        if self.books.look():
-            at = now + LOOK_AFTER
+        at = turn.look_after_placing()
         if turn.placed or self.is_equity_due(now):
             self.books.add_equity(self.venue.money(at), turn.prices)
 
@@ -97,7 +99,37 @@ class _Turn:
     price: Price
     prices: dict[str, Decimal] = field(default_factory=dict)
     money: Money | None = None
-    placed: int = 0
+    placed: list[int] = field(default_factory=list)
+
+    def tend(self) -> None:
+        """Let what is open meet the price; cancel what has waited too long."""
+        books, venue = self.trader.books, self.trader.venue
+        for order in books.open_orders():
+            if (price := self.price(order.market)) is not None:
+                venue.show(order.market, price, self.now)
+        for order in books.open_orders():
+            ended = books.look(order.id, venue.order(books.waiting[order.id]))
+            if not ended and self._is_overdue(order):
+                self._cancel(order)
+
+    def look_after_placing(self) -> datetime:
+        """Look at what this pass placed; return when the live job would be done with that."""
+        books, venue = self.trader.books, self.trader.venue
+        placed = [each for each in self.placed if each in books.waiting]
+        if not placed:
+            return self.now
+        ended = [books.look(each, venue.order(books.waiting[each])) for each in placed]
+        return self.now + (LOOKED_TWICE if all(ended) else LOOKED_OUT)
+
+    def _is_overdue(self, order: ReplayOrder) -> bool:
+        timeout_s = self.trader.settings.order_timeout_s
+        return (self.now - order.at).total_seconds() >= timeout_s
+
+    def _cancel(self, order: ReplayOrder) -> None:
+        books, venue = self.trader.books, self.trader.venue
+        uuid = books.waiting[order.id]
+        venue.cancel(uuid, self.now)
+        books.look(order.id, venue.order(uuid))
 
     def leave(self) -> None:
         """Sell what an exit rule says."""
@@ -110,6 +142,9 @@ class _Turn:
             trader.books.raise_high(market, price)
             if found is None or self._is_known_dust(market, holding, price):
                 continue
+            for order in trader.books.open_orders():
+                if order.market == market and order.side == "bid":
+                    self._cancel(order)
             self._sell(market, found.kind, found.reason, price)
 
     def enter(self) -> None:
@@ -183,15 +218,15 @@ class _Turn:
             self._refused(wish, verdict)
             return
         order = trader.books.intend(wish, verdict, rules.price, self.now)
-        self.placed += 1
+        self.placed.append(order.id)
         try:
-            seen = trader.venue.place(verdict.request, rules.price, self.now)
+            uuid = trader.venue.place(verdict.request, rules.price, self.now)
         except VenueError as exc:
             reason = f"refused by the venue: {exc.name}"
             trader.books.refused(order, reason, self.now)
             self._close(wish, "refused", reason)
             return
-        trader.books.accepted(order, seen)
+        trader.books.accepted(order, uuid)
         self._close(wish, "executed", f"order {verdict.request.identifier}")
 
     def _refused(self, wish: Wish, refusal: Refusal) -> None:

@@ -39,17 +39,32 @@ class ReplayVenue:
         """What is offered while `market` trades at `price`."""
         return book_at(market, price, self.slippage_bps, now)
 
-    def place(self, request: OrderRequest, price: Decimal, now: datetime) -> Order:
-        """Place an order, let it meet the book, and return it with its trades.
+    def show(self, market: str, price: Decimal, now: datetime) -> None:
+        """Let resting orders of `market` meet its present price."""
+        self.engine.on_book(self.book(market, price, now), now=now)
+        self.engine.drain()
+
+    def place(self, request: OrderRequest, price: Decimal, now: datetime) -> str:
+        """Place an order and let it meet the book; return its uuid.
 
         Raises VenueError, as the engine does.
         """
         placed = self.engine.place(request, now=now, book=self.book(request.market, price, now))
         self.engine.fill_due(now)
         self.engine.drain()
-        order = self.engine.order(uuid=placed.uuid)
-        assert order is not None and order.state != "wait", "one level takes every order"  # noqa: S101, PT018
+        return placed.uuid
+
+    def order(self, uuid: str) -> Order:
+        """An order that was placed, with its trades."""
+        order = self.engine.order(uuid=uuid)
+        assert order is not None, "the engine forgets nothing"  # noqa: S101
         return order
+
+    def cancel(self, uuid: str, now: datetime) -> None:
+        """Cancel an order that waits."""
+        self.engine.cancel(uuid=uuid, now=now)
+        self.engine.fill_due(now)
+        self.engine.drain()
 
     def money(self, now: datetime) -> Money:
         """The balances."""

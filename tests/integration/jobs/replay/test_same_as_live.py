@@ -81,7 +81,7 @@ def _by_hash(market: MarketInput) -> Decision:
         candles,
     )
     number = int.from_bytes(hashlib.sha256(repr(facts).encode()).digest()[:4], "big")
-    action: decisions.Action = ("buy", "buy", "sell", "hold")[number % 4]  # type: ignore[assignment]
+    action: decisions.Action = ("buy", "buy", "sell", "hold")[number % 4]
     confidence = Decimal(5000 + number % 5000) / 10_000
     return Decision(market=market.market, action=action, confidence=confidence, reason="a hash")
 
@@ -194,12 +194,20 @@ async def opened(db: Database, tape: Tape, settings: Settings) -> Live:
     )
 
 
-@pytest.mark.parametrize("entry_order", ["limit", "market"])
+@pytest.mark.parametrize(
+    ("changes", "minutes"),
+    [
+        ({}, 100),
+        ({"entry_order": "market"}, 20),
+        ({"entry_order": "best", "exit_order": "best"}, 20),
+        ({"entry_time_in_force": "post_only", "exit_order": "limit", "order_timeout_s": 40}, 60),
+    ],
+    ids=["limit", "market", "best", "resting"],
+)
 async def test_every_order_fill_position_and_won_is_the_same(
-    database: Database, entry_order: str
+    database: Database, changes: dict[str, Any], minutes: int
 ) -> None:
-    settings = replace(NERVOUS, entry_order=entry_order)
-    minutes = 100 if entry_order == "limit" else 20
+    settings = replace(NERVOUS, **changes)
     until = BEGIN + minutes * MINUTE
     tape = Tape(read_files(DATA, MARKETS, since=BEGIN - HISTORY, until=until))
     live = await opened(database, tape, settings)
@@ -212,6 +220,8 @@ async def test_every_order_fill_position_and_won_is_the_same(
     trader = await play(tape, plan, feed)
 
     assert len(trader.books.orders) > minutes // 5, "too quiet to prove anything"
+    if "order_timeout_s" in changes:
+        assert {"done", "cancel"} <= {order.state.value for order in trader.books.orders}
     assert _signals_of(feed, trader) == await _live_signals(live)
     assert _orders_of(trader) == await _live_orders(live)
     assert _fills_of(trader) == await _live_fills(live)
