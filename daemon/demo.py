@@ -7,6 +7,7 @@ import signal
 import socket
 import sys
 import tempfile
+import tomllib
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from pathlib import Path
 import httpx
 
 from daemon.config import Config, load
+from daemon.config_faults import PREFIX
 from daemon.demo_check import examine
 from daemon.embedded import end_with_parent
 
@@ -77,12 +79,16 @@ class Sandbox:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What the user asked of the demo. Times in seconds; None runs until it is stopped."""
+    """What the user asked of the demo. Times in seconds; None runs until it is stopped.
+
+    `config` is a file of settings to try, below the demo's own.
+    """
 
     duration_s: float | None = None
     port: int = 8787
     data: Path | None = None
     keep: Path | None = None
+    config: Path | None = None
 
 
 @asynccontextmanager
@@ -161,6 +167,15 @@ def environment(sandbox: Sandbox) -> dict[str, str]:
     }
 
 
+def variables(table: Mapping[str, object], prefix: str = PREFIX) -> dict[str, str]:
+    """The tables of a config.toml as environment variables, which go over another file."""
+    found: dict[str, str] = {}
+    for key, value in table.items():
+        name = f"{prefix}{key.upper()}"
+        found |= variables(value, f"{name}__") if isinstance(value, dict) else {name: str(value)}
+    return found
+
+
 async def wait_ready(url: str, process: asyncio.subprocess.Process) -> None:
     """Return when the daemon is ready. Raises DemoFailed when it ends or stays silent."""
     reason = "no answer"
@@ -209,6 +224,9 @@ async def play(options: Options) -> None:
             port = options.port or _free_port()
             config = write_config(place, sandbox, port)
             environ = environment(sandbox)
+            if options.config is not None:
+                environ |= variables(tomllib.loads(config.read_text("utf-8")))
+                config = options.config
             async with child("daemon", "run", "--config", str(config), environ=environ) as daemon:
                 url = f"http://127.0.0.1:{port}"
                 await wait_ready(url, daemon)

@@ -10,6 +10,13 @@ import typer
 
 from daemon.commands.options import ConfigOption, fail, read_config
 
+DemoConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--config", help="Settings to try; addresses, keys and intervals are the demo's own."
+    ),
+]
+
 
 def run(config: ConfigOption = None) -> None:
     """Run the daemon in the foreground until SIGTERM or Ctrl-C.
@@ -29,11 +36,16 @@ def sandbox(
     data: Annotated[
         Path | None, typer.Option(help="A folder of recordings to replay instead of ours.")
     ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", help="Taken as by every command; nothing in it is used here."),
+    ] = None,
 ) -> None:
     """Run the local exchange and Gemini alone, for your own tests.
 
     Example: upbitd sandbox --port 8788
     """
+    del config
     arguments = ["-m", "sandbox", "--port", str(port)]
     if data is not None:
         arguments += ["--data", str(data)]
@@ -52,6 +64,7 @@ def demo(
     keep: Annotated[
         Path | None, typer.Option(help="Keep database, log and configuration in this folder.")
     ] = None,
+    config: DemoConfigOption = None,
 ) -> None:
     """Show the daemon trading against the local exchange: no keys, no account, no money.
 
@@ -59,7 +72,9 @@ def demo(
     """
     from daemon.demo import DemoFailed, Options, play
 
-    options = Options(duration_s=duration, port=port, data=data, keep=keep)
+    if config is not None:
+        read_config(config, keys=False)
+    options = Options(duration_s=duration, port=port, data=data, keep=keep, config=config)
     try:
         asyncio.run(play(options))
     except DemoFailed as error:
