@@ -26,9 +26,10 @@ from jobs.store.orders import OrderRow
 from jobs.store.settings import Settings
 from jobs.trading import exits
 from jobs.trading.choice import choose
+from jobs.trading.clearance import Clearance
 from jobs.trading.desk import Desk
 from jobs.trading.follow import cancel, tend
-from jobs.trading.intents import reserve, send
+from jobs.trading.intents import refused_as, reserve, send, withdraw
 from jobs.trading.ledger import ZERO, Holding
 from jobs.trading.portfolio import Money, Purpose, Rules, SignalFact, Wish
 from jobs.trading.reconcile import Standing, reconcile
@@ -67,6 +68,7 @@ class OrdersJob:
     sleep: Sleep
     standing: Standing = field(default_factory=Standing)
     memory: Memory = field(default_factory=Memory)
+    clearance: Clearance = field(default_factory=Clearance)
     reconcile_every: timedelta = timedelta(minutes=5)
     equity_every: timedelta = timedelta(minutes=1)
     settings: Callable[[], Awaitable[Settings]] | None = None
@@ -192,6 +194,8 @@ class _Pass:
         signal: SignalFact | None = None,
     ) -> None:
         desk = self.job.desk
+        if await self.job.clearance.why_paused(desk, market) is not None:
+            return
         rules = Rules(chance=await self.job.view.exit_chance(market), price=price)
         wish = Wish(
             market=market,
@@ -263,7 +267,8 @@ class _Pass:
             best_ask=best_ask,
             data_at=data_at,
             data_max_age_s=view.data_max_age_s,
-            reduce_only=self.job.standing.reduce_only(market),
+            reduce_only=self.job.standing.reduce_only(market)
+            or await self.job.clearance.why_paused(desk, market),
         )
         wish = Wish(
             market=market,
@@ -290,9 +295,24 @@ class _Pass:
             for limit in sorted(ALERTED):
                 await desk.notifier.resolve(f"risk_limit_hit:{limit}")
         self.rows += 1
-        order = await send(desk, result)
-        self.rows += 1
-        self.placed.append(order)
+        if await self._is_cleared(result):
+            order = await send(desk, result)
+            self.job.clearance.learn(order.market, refused_as(order), desk.clock())
+            self.rows += 1
+            self.placed.append(order)
+
+    async def _is_cleared(self, intent: OrderRow) -> bool:
+        """Whether the market is known to take orders; withdraws the intent when it does not."""
+        desk = self.job.desk
+        try:
+            fault = await self.job.clearance.first_fault(desk, intent)
+        except JobError as exc:
+            await withdraw(desk, intent, f"its test was not answered: {exc}")
+            raise
+        if fault is not None:
+            await withdraw(desk, intent, fault)
+            self.rows += 1
+        return fault is None
 
     async def _refused(self, wish: Wish, refusal: Refusal) -> None:
         """Remember dust, and tell a person of the limits that stop trading as a whole."""

@@ -49,6 +49,9 @@ class Settings:
     order_timeout_s: int = 60
     signal_max_age_s: int = 300
     entry_order: str = "limit"
+    entry_time_in_force: str = "auto"
+    exit_order: str = "market"
+    exit_time_in_force: str = "auto"
     halted: bool = False
 
 
@@ -110,6 +113,7 @@ def _spec(key: str, meaning: str, low: str = "0", high: str = "0", *choices: str
 
 _MOST_KRW = "1000000000000"
 _DAY_S = "86400"
+_STYLES = ("limit", "market", "best")
 
 SPECS: Mapping[str, Spec] = MappingProxyType(
     {
@@ -128,7 +132,22 @@ SPECS: Mapping[str, Spec] = MappingProxyType(
             _spec("max_drawdown_pct", "no entries so far below the peak; 0: off", "0", "100"),
             _spec("order_timeout_s", "an unfilled limit order is cancelled then", "1", _DAY_S),
             _spec("signal_max_age_s", "older signals are not acted on", "1", _DAY_S),
-            _spec("entry_order", "how a position is entered", "0", "0", "limit", "market", "best"),
+            _spec("entry_order", "how a position is entered", "0", "0", *_STYLES),
+            _spec(
+                "entry_time_in_force",
+                "of an entry; auto: a limit order rests, a best order is ioc",
+                "0",
+                "0",
+                *("auto", "ioc", "fok", "post_only"),
+            ),
+            _spec("exit_order", "how a position is left", "0", "0", *_STYLES),
+            _spec(
+                "exit_time_in_force",
+                "of an exit; what does not fit becomes a market order",
+                "0",
+                "0",
+                *("auto", "ioc", "fok"),
+            ),
             _spec("halted", "no new order while true"),
         )
     }

@@ -2,11 +2,13 @@
 
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from pathlib import Path
 
 from jobs.spec import Clock, Notifier
 from jobs.store.db import Database
+from jobs.store.settings import Settings
 from jobs.trading.exchange import Exchange
 from jobs.trading.portfolio import Mode
 
@@ -44,7 +46,8 @@ class Desk:
     """One account of one venue, and the books kept of it.
 
     `mode` stands in every row and query. `epoch` is the leadership under which orders are made;
-    with `account` set no order leaves once a later leader of that account exists.
+    with `account` set no order leaves once a later leader of that account exists. While
+    `halt_file` exists trading is halted, whatever the settings say.
     """
 
     db: Database
@@ -56,3 +59,10 @@ class Desk:
     account: str | None = None
     patience: Patience = field(default_factory=Patience)
     name_order: Callable[[datetime], str] = new_identifier
+    halt_file: Path | None = None
+
+    def with_halt_file(self, settings: Settings) -> Settings:
+        """The settings in force: halted as well while the file is there. Looks every time."""
+        if self.halt_file is None or not self.halt_file.exists():
+            return settings
+        return replace(settings, halted=True)

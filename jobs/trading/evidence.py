@@ -122,7 +122,7 @@ async def _book(
         return order, (), False
     known = {each.fill.uuid for each in stored}
     new = [trade for trade in trades.values() if trade.uuid not in known]
-    new.sort(key=lambda trade: (trade.ts, trade.uuid))
+    new.sort(key=lambda trade: trade.ts)  # of one instant: as the venue lists them
     funds = [*(each.fill.funds for each in stored), *(trade.funds for trade in new)]
     fees = ledger.split_fee(seen.paid_fee, funds)
     fresh = tuple(

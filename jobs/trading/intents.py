@@ -31,14 +31,16 @@ from jobs.store.settings import Settings
 from jobs.trading import states
 from jobs.trading.desk import Desk
 from jobs.trading.evidence import contradiction, settle
+from jobs.trading.order_form import smp_type
 from jobs.trading.portfolio import Money, Rules, Wish
-from jobs.trading.risk import SMP_TYPE, Refusal, assess
+from jobs.trading.risk import Refusal, assess
 from jobs.trading.states import State
 
 if TYPE_CHECKING:
     from loguru import Logger
 
 DUPLICATED = "duplicated_identifier"
+BY_VENUE = "refused by the venue: "
 NONCE_USED = "nonce_used"
 """The token was seen before: something replayed our request, so an order may exist."""
 
@@ -63,6 +65,7 @@ async def reserve(
             return Refusal(limit="signal", reason="the signal has its order", final=False)
         lenient = Settings() if wish.side == "ask" else None  # a bad row must not bar an exit
         settings = await settings_store.read(conn, fallback=lenient)
+        settings = desk.with_halt_file(settings)
         portfolio = await position_store.portfolio(
             conn, desk.mode, wish.market, money=money, prices=prices, now=now
         )
@@ -90,7 +93,9 @@ async def send(desk: Desk, intent: OrderRow) -> OrderRow:
     if order.state is not State.SENT:
         return order
     try:
-        seen = await desk.exchange.place(order_store.request_of(order, SMP_TYPE))
+        seen = await desk.exchange.place(
+            order_store.request_of(order, smp_type(order.time_in_force))
+        )
     except (NotSent, RateLimited, Banned) as exc:
         await _refuse(desk, order, f"{NEVER_SENT}: {exc}")
         raise
@@ -102,6 +107,12 @@ async def send(desk: Desk, intent: OrderRow) -> OrderRow:
         await doubt(desk, order, exc)
         raise
     return (await settle(desk, order.id, seen)).order
+
+
+def refused_as(order: OrderRow) -> str | None:
+    """The name by which the venue refused the order, if it did."""
+    reason = order.reason or ""
+    return reason.removeprefix(BY_VENUE) if reason.startswith(BY_VENUE) else None
 
 
 async def withdraw(desk: Desk, order: OrderRow, why: str) -> OrderRow:
@@ -149,7 +160,7 @@ async def _mark_sent(desk: Desk, intent: OrderRow) -> OrderRow:
     async with desk.db.begin() as conn:
         await _stay_leader(conn, desk)
         settings = await settings_store.read(conn, fallback=Settings())
-        if settings.halted and intent.purpose != "flatten":
+        if desk.with_halt_file(settings).halted and intent.purpose != "flatten":
             order = await _withdraw(desk, conn, intent, "halted")
         else:
             note = Note(kind="post", at=at, detail=_request_detail(intent))
@@ -167,7 +178,7 @@ async def _refused(desk: Desk, order: OrderRow, exc: Refused) -> OrderRow:
         return await _duplicated(desk, order, exc)
     if exc.name == NONCE_USED:
         return await doubt(desk, order, exc)
-    order = await _refuse(desk, order, f"refused by the venue: {exc.name}")
+    order = await _refuse(desk, order, f"{BY_VENUE}{exc.name}")
     if isinstance(exc, Unauthorized):
         raise exc
     return order
@@ -220,7 +231,7 @@ def _request_detail(order: OrderRow) -> dict[str, object]:
         "time_in_force": order.time_in_force,
         "price": None if order.price is None else str(order.price),
         "volume": None if order.volume is None else str(order.volume),
-        "smp_type": SMP_TYPE,
+        "smp_type": smp_type(order.time_in_force),
     }
 
 

@@ -12,15 +12,13 @@ from datetime import UTC, datetime, timedelta, timezone
 from decimal import ROUND_DOWN, Context, Decimal
 
 from jobs.store.settings import Settings
+from jobs.trading import order_form
 from jobs.trading.ledger import EXACT, ZERO
 from jobs.trading.portfolio import Portfolio, Rules, Wish
-from jobs.upbit.ticks import round_price, round_volume
+from jobs.upbit.ticks import round_volume
 from jobs.upbit.wire import OrderRequest
 
 KST = timezone(timedelta(hours=9), "KST")
-SMP_TYPE = "cancel_taker"
-"""Our order gives way where it would meet another of this account: nobody else's is touched."""
-
 _HUNDRED = Decimal(100)
 _DOWN = Context(prec=28, rounding=ROUND_DOWN)  # a rounded size is never above the true one
 
@@ -244,44 +242,16 @@ def _no_room(share: Decimal, settings: Settings, least: Decimal) -> Refusal:
 
 
 def _entry(case: _Case, spend: Decimal) -> Verdict:
-    style, chance = case.settings.entry_order, case.rules.chance
-    offered = {"limit": "limit", "market": "price", "best": "best_ioc"}[style]
-    if chance.bid_types and offered not in chance.bid_types:
-        return Refusal(limit="entry_order", reason=f"the market does not take {offered} orders")
-    if style == "limit":
-        return _limit_entry(case, spend)
-    request = OrderRequest(
-        market=case.wish.market,
-        side="bid",
-        ord_type="price" if style == "market" else "best",
-        identifier=case.wish.identifier,
-        price=spend,
-        time_in_force="ioc" if style == "best" else None,
-        smp_type=SMP_TYPE,
-    )
-    return _approve_buy(request, spend, chance.bid_fee)
-
-
-def _limit_entry(case: _Case, spend: Decimal) -> Verdict:
-    """A limit order at the best ask: it fills at once, and never above what was seen."""
-    market, least = case.wish.market, case.rules.chance.bid_min_total
-    price = round_price(market, case.rules.best_ask or case.rules.price, "up")
-    volume = round_volume(_DOWN.divide(spend, price))
-    total = EXACT.multiply(price, volume)
+    request = order_form.purchase(case.wish, case.settings, case.rules, spend)
+    if isinstance(request, order_form.Unfit):
+        return Refusal(limit=request.limit, reason=request.reason)
+    total, least = order_form.total(request), case.rules.chance.bid_min_total
     if total < least:
         return Refusal(
             limit="min_total",
-            reason=f"{volume:f} at {price:f} is {total:f} KRW, minimum {least:f} KRW",
+            reason=f"{request.volume:f} at {request.price:f} is {total:f} KRW, "
+            f"minimum {least:f} KRW",
         )
-    request = OrderRequest(
-        market=market,
-        side="bid",
-        ord_type="limit",
-        identifier=case.wish.identifier,
-        price=price,
-        volume=volume,
-        smp_type=SMP_TYPE,
-    )
     return _approve_buy(request, total, case.rules.chance.bid_fee)
 
 
@@ -293,7 +263,7 @@ def _approve_buy(request: OrderRequest, total: Decimal, fee: Decimal) -> Approve
 
 
 def _sell(case: _Case) -> Verdict:
-    """Sell all that is held and not already being sold, at market."""
+    """Sell all that is held and not already being sold."""
     market, chance = case.wish.market, case.rules.chance
     volume = round_volume(case.portfolio.sellable(market))
     if volume <= ZERO:
@@ -304,12 +274,5 @@ def _sell(case: _Case) -> Verdict:
     if worth < chance.ask_min_total:
         reason = f"dust: {volume:f} is worth {worth:.0f} KRW, minimum {chance.ask_min_total:f} KRW"
         return Refusal(limit="dust", reason=reason)
-    request = OrderRequest(
-        market=market,
-        side="ask",
-        ord_type="market",
-        identifier=case.wish.identifier,
-        volume=volume,
-        smp_type=SMP_TYPE,
-    )
+    request = order_form.sale(case.wish, case.settings, case.rules, volume)
     return Approved(request=request, reserved_krw=ZERO, reason=f"{volume:f} worth {worth:.0f} KRW")

@@ -103,10 +103,18 @@ class Scenario:
 
 ENTRY_STYLES: tuple[Style, ...] = (
     {"entry_order": "limit"},
+    {"entry_order": "limit", "entry_time_in_force": "ioc"},
+    {"entry_order": "limit", "entry_time_in_force": "post_only"},
     {"entry_order": "market"},
     {"entry_order": "best"},
+    {"entry_order": "best", "entry_time_in_force": "fok"},
 )
-EXIT_STYLES: tuple[Style, ...] = ({},)
+EXIT_STYLES: tuple[Style, ...] = (
+    {"exit_order": "market"},
+    {"exit_order": "limit"},
+    {"exit_order": "best"},
+    {"exit_order": "best", "exit_time_in_force": "fok"},
+)
 
 SCENARIOS = (
     *(
@@ -118,10 +126,18 @@ SCENARIOS = (
         for style in EXIT_STYLES
     ),
     Scenario(path="cancel", setup="overdue purchase", about=DELETE, answers=COMMON),
+    Scenario(
+        path="cancel",
+        setup="overdue sale",
+        about=DELETE,
+        answers=COMMON,
+        style={"exit_order": "limit"},
+    ),
     Scenario(path="cancel", setup="overdue purchase, slow venue", about=DELETE, answers=COMMON),
     Scenario(path="follow", setup="unanswered purchase", about=GET, answers=COMMON),
     Scenario(path="follow", setup="unanswered sale", about=GET, answers=COMMON),
     Scenario(path="follow", setup="purchase that never arrived", about=GET, answers=COMMON),
+    Scenario(path="follow", setup="sale that never arrived", about=GET, answers=COMMON),
     Scenario(path="follow", setup="purchase filled later", about=GET, answers=COMMON),
     Scenario(path="follow", setup="sale filled later", about=GET, answers=COMMON),
     Scenario(path="follow", setup="purchase cancelled by the venue", about=GET, answers=COMMON),

@@ -32,6 +32,9 @@ from jobs.trading.desk import new_identifier
 from jobs.upbit.wire import OrderRequest
 
 OVERDUE_S = 61
+TRIES = 3
+"""How often a life is begun anew that did not come by its failpoint: a look fewer was enough."""
+
 LATER_MS = 5000
 POOL = PoolOptions(pool_min=1, pool_max=4)
 FALLEN = PRICE * 90 // 100
@@ -61,14 +64,19 @@ class Theatre:
 
     def play(self, cell: Cell) -> tuple[Verdict, list[str]]:
         """What becomes of the cell, and the failpoints that its life came by."""
-        seat = self.run(self._prepare(cell))
         if cell.failpoint is None:
-            lived: tuple[Verdict, list[str]] = self.run(self._live_on(cell, seat))
+            lived: tuple[Verdict, list[str]] = self.run(self._live_on(cell, self._begun(cell)))
             return lived
-        how = self._die(cell, seat)
-        if how != -signal.SIGKILL:
-            return _verdict(cell, "missed", f"ended with {how}"), []
-        return self.run(self._restart(cell, seat)), []
+        for _ in range(TRIES):
+            seat = self._begun(cell)
+            how = self._die(cell, seat)
+            if how == -signal.SIGKILL:
+                return self.run(self._restart(cell, seat)), []
+        return _verdict(cell, "missed", f"ended with {how}"), []
+
+    def _begun(self, cell: Cell) -> Seat:
+        seat: Seat = self.run(self._prepare(cell))
+        return seat
 
     async def _prepare(self, cell: Cell) -> Seat:
         """Empty books, a new account with a past, and the fault in wait for the life."""

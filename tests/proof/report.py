@@ -38,7 +38,8 @@ def _print_counts(verdicts: Sequence[Verdict], took_s: float) -> None:
     outcomes = Counter(each.outcome for each in verdicts)
     killed = sum(each.failpoint is not None for each in verdicts)
     waited = sum(each.was_blocked and each.outcome == "agree" for each in verdicts)
-    print(f"\n{len(verdicts)} cells in {took_s:.0f} s, {killed} of them with a process killed")
+    count = len(verdicts) - outcomes["missed"]
+    print(f"\n{count} cells in {took_s:.0f} s, {killed} of them with a process killed")
     print(", ".join(f"{outcomes[name]} {name}" for name in (*GOOD, *BAD)))
     print(f"{waited} cells were blocked for a while and agreed once the venue had shown itself")
     for each in [each for each in verdicts if each.outcome in BAD][:20]:

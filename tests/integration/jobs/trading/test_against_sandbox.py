@@ -144,7 +144,7 @@ class Live:
 
 @pytest.fixture
 async def live(database: Database, venue: Venue) -> AsyncIterator[Live]:
-    """A desk on a new account, with a client that gives up after a third of a second."""
+    """A desk on a new account, with a client that gives up after a second and a half."""
     clock, alerts, db = ShiftedClock(), Alerts(), MortalDatabase.of(database)
     opened = open_client(
         base_url=venue.base_url,
@@ -152,7 +152,7 @@ async def live(database: Database, venue: Venue) -> AsyncIterator[Live]:
         gates=Gates(clock),
         limiter=Limiter(limits={group: Limit(10_000) for group in LIMITS}),
         clock=clock,
-        timeout_s=0.35,
+        timeout_s=1.5,
     )
     async with opened as client:
         desk = Desk(db=db, exchange=client, clock=clock, notifier=alerts, mode="live")

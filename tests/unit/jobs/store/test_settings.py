@@ -22,6 +22,9 @@ DEFAULTS = {
     "order_timeout_s": "60",
     "signal_max_age_s": "300",
     "entry_order": "limit",
+    "entry_time_in_force": "auto",
+    "exit_order": "market",
+    "exit_time_in_force": "auto",
     "halted": "false",
 }
 
