@@ -58,7 +58,7 @@ from jobs.store.listener import listen
 
 CRASHED, BAD_CONFIGURATION, NO_DATABASE, NOT_LEADER = 1, 2, 3, 4
 EMBEDDED = "embedded"
-LANE_LIMIT_S = 10.0
+LANE_LIMIT_S = 8.0
 FLUSH_S = 5.0
 KEPT_FOR_ORDERS = 2
 
@@ -320,6 +320,7 @@ def _examiner(host: Host, opened: Opened) -> Examiner:
         board=opened.board,
         role=lambda: opened.status.role,
         reason=lambda: opened.status.readiness().reason,
+        unwritten_since=lambda: opened.ledger.waiting_since,
         signals_enabled="signals" in jobs,
         orders_enabled="orders" in jobs,
         signal_max_age=config.health.signal_max_age,

@@ -30,7 +30,7 @@ from health.facts import (
     SignalFact,
     UpbitFacts,
 )
-from health.report import Explain, Live, Probe
+from health.report import Explain, Live, Probe, within
 from health.watchdog import Heartbeats
 from jobs.errors import Permanent, Transient, Unavailable
 from jobs.gates import Gates
@@ -83,6 +83,7 @@ class Sources:
     board: JobBoard
     role: Callable[[], Role]
     reason: Callable[[], str | None]
+    unwritten_since: Callable[[], datetime | None]
     signals_enabled: bool
     orders_enabled: bool
     signal_max_age: timedelta
@@ -153,8 +154,7 @@ class _Base:
     async def gather(self) -> DatabaseFacts:
         """Return the facts of this moment, or raise why there are none."""
         try:
-            async with asyncio.timeout(QUERY_S):
-                facts = await _database(self._sources)
+            facts = await within(partial(_database, self._sources), QUERY_S)
         except BaseException as error:
             self.fault = "the database does not answer"
             if isinstance(error, Transient | TimeoutError):
@@ -166,8 +166,7 @@ class _Base:
     async def _cause(self, error: Transient | TimeoutError) -> Transient:
         """Return what keeps the pool from answering: the server, or its own users."""
         try:
-            async with asyncio.timeout(CONNECT_S):
-                await self._sources.reach_database()
+            await within(self._sources.reach_database, CONNECT_S)
         except Transient as cause:
             return cause
         except TimeoutError:
@@ -259,10 +258,10 @@ class _Model:
     async def _from_tables(self, now: datetime) -> tuple[ModelCall | None, Budget | None]:
         """Return the newest real call and the day's budget; nothing while the database is away."""
         try:
-            async with asyncio.timeout(DATABASE_S):
-                facts = await vitals.model_vitals(
-                    self._sources.database, now.astimezone(KST).date()
-                )
+            today = now.astimezone(KST).date()
+            facts = await within(
+                partial(vitals.model_vitals, self._sources.database, today), DATABASE_S
+            )
         except (Transient, TimeoutError):
             return None, None
         budget = Budget(
@@ -289,6 +288,7 @@ def _scheduler(sources: Sources, database: _Base) -> SchedulerFacts:
         jobs=sources.board.facts(),
         database_fault=database.fault,
         reason=sources.reason(),
+        unwritten_since=sources.unwritten_since(),
     )
 
 

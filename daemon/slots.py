@@ -22,6 +22,7 @@ from jobs.store.fence import Fence
 
 BATCH = 1000
 FLUSH_EVERY_S = 0.5
+FLUSH_WITHIN_S = 5.0
 NOT_IN_ROW = ("success", "lateness_s")
 
 
@@ -49,8 +50,8 @@ def skipped(slot: Slot, reason: str, at: datetime) -> JobMetric:
 class SlotLedger:
     """Writes what became of each slot.
 
-    `emit` sends one metric line; `on_flush` is called after every pass that left nothing
-    unwritten (the writer lane's proof of life).
+    `emit` sends one metric line; `on_flush` is called after every pass, whether or not the
+    database took the rows (the writer lane's proof of life).
     """
 
     def __init__(
@@ -72,6 +73,14 @@ class SlotLedger:
     def unwritten(self) -> int:
         """How many rows wait for the database."""
         return len(self._unwritten)
+
+    @property
+    def waiting_since(self) -> datetime | None:
+        """Since when the oldest row waits for the database; from any thread."""
+        try:
+            return self._unwritten[0].finished_at
+        except IndexError:
+            return None
 
     def lead(self, fence: Fence | None) -> None:
         """Claim slots under this leadership from here on."""
@@ -110,12 +119,14 @@ class SlotLedger:
         current_lane.set("orders")  # what became of a run must not wait for what hangs
         while True:
             try:
-                await self.flush()
-                self._on_flush()
-            except Transient as error:
-                logger.bind(event="slots.waiting", rows=self.unwritten, error=str(error)).warning(
+                async with asyncio.timeout(FLUSH_WITHIN_S):
+                    await self.flush()
+            except (Transient, TimeoutError) as error:
+                why = str(error) or f"no answer within {FLUSH_WITHIN_S:g} s"
+                logger.bind(event="slots.waiting", rows=self.unwritten, error=why).warning(
                     "Slot rows wait for the database"
                 )
+            self._on_flush()
             self._wake.clear()
             try:
                 async with asyncio.timeout(FLUSH_EVERY_S):

@@ -50,11 +50,14 @@ class CallLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobLimits:
-    """How late a slot may start, how far a run may outlive its deadline, failures in a row."""
+    """How late a slot may start, how far a run may outlive its deadline, failures in a row, and
+    how long an outcome may wait to be stored.
+    """
 
-    lag_s: float = 10.0
+    lag_s: float = 8.0
     overrun_s: float = 10.0
     failures: int = 3
+    unwritten_s: float = 8.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,6 +174,8 @@ def check_scheduler(
             found.append((Status.UNHEALTHY, "no job is scheduled"))
         for job in facts.jobs:
             found += _job_findings(job, now, limits)
+    if facts.unwritten_since is not None:
+        found += _unwritten(facts.unwritten_since, now, limits)
     detail = {
         "role": facts.role,
         "lanes": {
@@ -322,6 +327,13 @@ def _lane_finding(lane: LaneFact) -> Finding | None:
         return None
     status = Status.UNHEALTHY if lane.critical else Status.DEGRADED
     return status, f"no progress of {lane.name} for {hms(lane.age_s)}, limit {hms(lane.limit_s)}"
+
+
+def _unwritten(since: datetime, now: datetime, limits: JobLimits) -> Iterable[Finding]:
+    waits_s = (now - since).total_seconds()
+    if waits_s > limits.unwritten_s:
+        cause = f"outcomes of runs are not stored since {hms(waits_s)}"
+        yield Status.UNHEALTHY, f"{cause}, limit {hms(limits.unwritten_s)}"
 
 
 def _job_findings(job: JobFact, now: datetime, limits: JobLimits) -> Iterable[Finding]:

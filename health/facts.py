@@ -175,13 +175,15 @@ class SchedulerFacts:
     """The lanes of this process and its jobs. A standby runs no jobs, and that is well as long as
     it could take over: `database_fault` says why it could not.
 
-    `reason` is why no job runs yet.
+    `reason` is why no job runs yet. `unwritten_since` is the end of the oldest run whose row is
+    not stored.
     """
 
     role: Literal["leader", "standby", "starting"]
     lanes: Sequence[LaneFact]
     jobs: Sequence[JobFact]
     database_fault: str | None = None
+    unwritten_since: datetime | None = None
     reason: str | None = None
 
 

@@ -119,18 +119,44 @@ class Attempt(Generic[F]):
     latency_ms: float
 
 
+class TooLate(TimeoutError):
+    """There was no answer in time."""
+
+
+async def within(call: Callable[[], Awaitable[F]], seconds: float) -> F:
+    """Return what `call` returns. Raises TooLate after so many seconds, whatever `call` does.
+
+    What is late is cancelled and left alone: a driver may take its time to give up.
+    """
+    task = asyncio.ensure_future(call())
+    try:
+        done, _ = await asyncio.wait({task}, timeout=seconds)
+    except asyncio.CancelledError:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        raise
+    if not done:
+        task.cancel()
+        task.add_done_callback(_forget)
+        raise TooLate
+    return task.result()
+
+
+def _forget(task: asyncio.Future[Any]) -> None:
+    if not task.cancelled():
+        task.exception()  # looked at, so that nobody reports it as lost
+
+
 async def attempt(
     call: Callable[[], Awaitable[F]], deadline_s: float, explain: Explain
 ) -> Attempt[F]:
     """Make one call under its deadline. Never raises but CancelledError."""
     started = time.perf_counter()
     value, error, fatal = None, None, False
-    deadline = asyncio.timeout(deadline_s)
     try:
-        async with deadline:
-            value = await call()
+        value = await within(call, deadline_s)
     except Exception as exc:  # noqa: BLE001 - the boundary: whatever a probe raises is its answer
-        if deadline.expired():
+        if isinstance(exc, TooLate):
             error = f"no answer within {deadline_s:g} s"
         else:
             error, fatal = explain.text(exc), explain.is_fatal(exc)

@@ -30,7 +30,10 @@ INSERT INTO orders (identifier, mode, purpose, market, side, ord_type, price, vo
 VALUES ('planted-{state}', 'live', 'entry', 'KRW-BTC', 'bid', 'limit', 1000, 10, '{state}',
     {reason}, now() - interval '{age}', now() - interval '{age}')
 """
-EMPTY = "TRUNCATE signals, orders, llm_calls CASCADE"
+EMPTY = """
+DELETE FROM fills; DELETE FROM order_events; DELETE FROM orders; DELETE FROM signals;
+DELETE FROM llm_calls; DELETE FROM market_data
+"""
 
 QUIET = Setup(market_every="1h", signals_every="1h", orders_every="1h", redis=True)
 """Nothing is due: what is not well is what the scenario did."""

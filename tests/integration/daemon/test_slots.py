@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from daemon.board import JobBoard
 from daemon.controls import Controls
 from daemon.lead import DOWN, Duty, Shift, catch_up
-from daemon.leader import Claim
+from daemon.leader import Claim, Leadership
 from daemon.metrics import JobMetric
 from daemon.scheduler import Schedule
 from daemon.slot_clock import SlotClock
@@ -106,7 +106,7 @@ async def test_the_first_outcome_of_a_slot_stays(database: Database) -> None:
     assert await rows(database) == [(AT, "skipped", "missed")]
 
 
-def _no_shift(epoch: int, on_deferred: object) -> Shift:
+def _no_shift(leadership: Leadership, on_deferred: object) -> Shift:
     raise AssertionError("catching up runs nothing")
 
 
@@ -146,7 +146,9 @@ async def test_rows_wait_while_the_database_is_away(database: Database) -> None:
     assert len(lines.metrics) == 2500
     assert ledger.unwritten == 2500
     away.away = False
-    await flushed.wait()
+    while ledger.unwritten:
+        flushed.clear()
+        await flushed.wait()
     task.cancel()
     assert len(await rows(database)) == 2500
 

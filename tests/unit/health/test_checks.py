@@ -248,15 +248,18 @@ def scheduler(*jobs: JobFact, lanes: Sequence[LaneFact] = (LOOP,)) -> SchedulerF
     return SchedulerFacts(role="leader", lanes=lanes, jobs=jobs)
 
 
+STANDBY = SchedulerFacts(role="standby", lanes=(LOOP,), jobs=())
+
+
 @pytest.mark.parametrize(
     ("facts", "expected"),
     [
         (scheduler(JOB), (HEALTHY, None)),
         (scheduler(replace(JOB, last_outcome=None)), (HEALTHY, None)),
-        (scheduler(replace(JOB, next_due_at=ago(seconds=9))), (HEALTHY, None)),
+        (scheduler(replace(JOB, next_due_at=ago(seconds=7))), (HEALTHY, None)),
         (
             scheduler(replace(JOB, next_due_at=ago(seconds=40))),
-            (UNHEALTHY, "market is 0:00:40 late, limit 0:00:10"),
+            (UNHEALTHY, "market is 0:00:40 late, limit 0:00:08"),
         ),
         (
             scheduler(replace(JOB, next_due_at=None)),
@@ -292,6 +295,18 @@ def scheduler(*jobs: JobFact, lanes: Sequence[LaneFact] = (LOOP,)) -> SchedulerF
             (UNHEALTHY, "last run of market: timeout (4 in a row, limit 3)"),
         ),
         (scheduler(replace(JOB, paused=True, next_due_at=None)), (DEGRADED, "market is paused")),
+        (replace(STANDBY, database_fault="it is away"), (UNHEALTHY, "no job can run: it is away")),
+        (replace(STANDBY, role="starting"), (DEGRADED, "still starting")),
+        (
+            replace(STANDBY, role="starting", reason="comparing"),
+            (DEGRADED, "still starting: comparing"),
+        ),
+        (replace(scheduler(JOB), database_fault="it is away"), (HEALTHY, None)),
+        (replace(scheduler(JOB), unwritten_since=ago(seconds=7)), (HEALTHY, None)),
+        (
+            replace(scheduler(JOB), unwritten_since=ago(seconds=9)),
+            (UNHEALTHY, "outcomes of runs are not stored since 0:00:09, limit 0:00:08"),
+        ),
     ],
 )
 def test_scheduler(facts: SchedulerFacts, expected: tuple[Status, str | None]) -> None:

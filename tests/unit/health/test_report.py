@@ -316,3 +316,36 @@ def test_the_worst_counts(statuses: list[Status], expected: Status) -> None:
 )
 def test_spans_are_hours_minutes_seconds(seconds: float, shown: str) -> None:
     assert hms(seconds) == shown
+
+
+async def test_a_probe_that_ignores_its_end_does_not_hold_its_answer_back() -> None:
+    stubborn = asyncio.Event()
+
+    async def clings() -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            await stubborn.wait()
+            raise RuntimeError("late") from None
+
+    result = await attempt(clings, 0.01, Explain(mask=str))
+    assert result.error == "no answer within 0.01 s"
+    stubborn.set()
+    await asyncio.sleep(0)
+
+
+async def test_the_end_of_the_examiner_ends_the_call_under_way() -> None:
+    ended = asyncio.Event()
+
+    async def waits() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    task = asyncio.create_task(attempt(waits, 60, Explain(mask=str)))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert ended.is_set()
