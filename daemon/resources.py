@@ -9,12 +9,13 @@ from loguru import logger
 
 from daemon.caches import Caches, open_caches
 from daemon.config import Config
-from jobs.decisions import Source, load_source
+from jobs.decisions import Source
 from jobs.errors import Transient
 from jobs.gates import Closed, Gates
 from jobs.gemini.client import Connection, GeminiClient, open_model
 from jobs.gemini.source import Asking, GeminiSource
 from jobs.rules import RulesSource
+from jobs.sources import load_source
 from jobs.spec import Clock, Notifier
 from jobs.store import gates as gate_rows
 from jobs.store.db import Database

@@ -6,11 +6,10 @@ A source sees markets only through `Inputs` and says nothing but `Decision`s, wh
 checked here, whoever made them.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
-from importlib.metadata import entry_points
 from typing import Literal, Protocol, get_args
 
 from jobs.features import Features
@@ -21,7 +20,6 @@ from jobs.upbit.wire import Candle
 Action = Literal["buy", "sell", "hold"]
 ACTIONS: tuple[Action, ...] = get_args(Action)
 LONGEST_REASON = 500
-GROUP = "upbitd.signals"
 CONFIDENCE_STEP = Decimal("0.0001")
 
 
@@ -114,18 +112,3 @@ class Source(Protocol):
         Markets that are not in `inputs` make the whole verdict void.
         """
         ...
-
-
-def load_source(name: str, builtin: Mapping[str, Callable[[], Source]]) -> Source:
-    """The source that `signals.source` names: a builtin, or an entry point of `upbitd.signals`.
-
-    An entry point is called without arguments. Raises LookupError when nothing has the name.
-    """
-    if name in builtin:
-        return builtin[name]()
-    found = entry_points(group=GROUP, name=name)
-    for point in found:
-        make: Callable[[], Source] = point.load()
-        return make()
-    installed = sorted({point.name for point in entry_points(group=GROUP)})
-    raise LookupError(f"no signal source {name!r}; there are {sorted(builtin)} and {installed}")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from daemon.config import Config
 from daemon.resources import GEMINI, Foundation, open_resources
-from jobs.decisions import Inputs, Source, Verdict, load_source
+from jobs.decisions import Inputs, Source, Verdict
 from jobs.errors import BadData, Transient
 from jobs.gates import Gates
 from jobs.replay import recorded
@@ -22,6 +22,7 @@ from jobs.replay.report import Report, build
 from jobs.replay.run import MINUTE, Plan, play
 from jobs.replay.tape import Tape
 from jobs.rules import RulesSource
+from jobs.sources import load_source
 from jobs.spec import Incident, Sleep
 from jobs.store import settings as settings_store
 from jobs.store.db import Database

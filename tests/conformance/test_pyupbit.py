@@ -9,11 +9,15 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
+import pandas as pd
 import pytest
 import pyupbit
 import requests
 import websockets
 from fixtures.venue import Venue
+
+from jobs.frame import frame_of
+from jobs.upbit.wire import parse_candle
 
 REAL = "https://api.upbit.com"
 ZERO = Decimal(0)
@@ -297,3 +301,18 @@ def test_its_cancel_is_refused_where_bodies_of_deletes_are(
     refusal = client.cancel_order(placed["uuid"])
     assert refusal["error"]["name"] == "QUERY_PARAMETER_NOT_SUPPORTED"
     assert venue.order(placed["uuid"])["state"] == "wait"
+
+
+def test_a_strategys_frame_is_the_very_table_of_get_ohlcv(venue: Venue) -> None:
+    newest = pyupbit.get_ohlcv("KRW-BTC", interval="minute1", count=2)
+    end = newest.index[0] - timedelta(hours=9)  # candles before it have ended
+    table = pyupbit.get_ohlcv("KRW-BTC", interval="minute1", count=50, to=end)
+    answer = venue.http.get(
+        "/v1/candles/minutes/1",
+        params={"market": "KRW-BTC", "count": 50, "to": f"{end:%Y-%m-%d %H:%M:%S}"},
+    )
+    rows = reversed(answer.json(parse_float=Decimal))
+    frame = frame_of([parse_candle(row, unit=1) for row in rows])
+    # the exchange spells whole prices with a fraction, which pyupbit reads as floats
+    pd.testing.assert_frame_equal(frame.to_pandas(), table.astype(float))
+    assert len(frame) == 50

@@ -1,16 +1,10 @@
-"""The limits of a decision, and how a source is found by its name."""
+"""The limits of a decision."""
 
-from collections.abc import Callable
 from decimal import Decimal
-from importlib.metadata import EntryPoint, EntryPoints
 
 import pytest
 
-from jobs import decisions
-from jobs.decisions import Action, Decision, Source, load_source
-from jobs.rules import RulesSource
-
-BUILTIN: dict[str, Callable[[], Source]] = {"rules": RulesSource}
+from jobs.decisions import Action, Decision
 
 
 def decide(
@@ -41,21 +35,3 @@ def test_another_action_is_refused() -> None:
 def test_a_reason_has_a_length(reason: str) -> None:
     with pytest.raises(ValueError, match="characters"):
         decide(reason=reason)
-
-
-def test_a_builtin_source_is_made() -> None:
-    assert isinstance(load_source("rules", BUILTIN), RulesSource)
-
-
-def test_an_installed_entry_point_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
-    point = EntryPoint(name="mine", value="jobs.rules:RulesSource", group=decisions.GROUP)
-    installed = EntryPoints([point])
-    monkeypatch.setattr(decisions, "entry_points", installed.select)
-    assert isinstance(load_source("mine", BUILTIN), RulesSource)
-    with pytest.raises(LookupError, match="mine"):
-        load_source("yours", BUILTIN)
-
-
-def test_an_unknown_source_is_named_with_what_there_is() -> None:
-    with pytest.raises(LookupError, match=r"'astrology'.*'rules'"):
-        load_source("astrology", BUILTIN)

@@ -1,0 +1,141 @@
+"""A user's function as a source: what it may say, and what becomes of its mistakes."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+
+from jobs import features
+from jobs.decisions import Decision, Holding, Inputs, MarketInput, Verdict
+from jobs.errors import BadData
+from jobs.frame import Frame
+from jobs.spec import Slot
+from jobs.strategy import Advice, as_source
+from jobs.upbit.wire import Candle
+
+NOW = datetime(2026, 1, 5, tzinfo=UTC)
+
+
+def market(name: str, holding: Holding | None = None) -> MarketInput:
+    candles = tuple(
+        Candle(
+            market=name,
+            unit=1,
+            ts=NOW - timedelta(minutes=30 - number),
+            open=Decimal(100),
+            high=Decimal(101),
+            low=Decimal(99),
+            close=Decimal(100),
+            volume=Decimal(1),
+            value=Decimal(100),
+        )
+        for number in range(30)
+    )
+    return MarketInput(
+        market=name,
+        name=name,
+        market_data_id=1,
+        price=Decimal(100),
+        change_rate=Decimal(0),
+        value_24h=Decimal(0),
+        candles=candles,
+        features=features.compute(candles),
+        holding=holding,
+    )
+
+
+async def ask(strategy: Callable[..., object], *markets: MarketInput) -> Verdict:
+    asked = markets or (market("KRW-BTC"),)
+    slot = Slot(job="signals", scheduled_at=NOW, run_id="run")
+    return await as_source("mine", strategy).decide(Inputs(slot=slot, now=NOW, markets=asked))
+
+
+async def test_a_word_is_a_decision_that_is_sure() -> None:
+    verdict = await ask(lambda _candles: "buy")
+    assert verdict.decisions == (
+        Decision(
+            market="KRW-BTC", action="buy", confidence=Decimal("1.0000"), reason="mine says buy."
+        ),
+    )
+    assert verdict.model == "mine"
+
+
+async def test_an_advice_keeps_its_words_and_its_confidence_is_cut_not_rounded() -> None:
+    verdict = await ask(lambda _candles: Advice(action="sell", confidence=0.79999, reason="down"))
+    (decision,) = verdict.decisions
+    assert (decision.action, decision.confidence, decision.reason) == (
+        "sell",
+        Decimal("0.7999"),
+        "down",
+    )
+
+
+async def test_a_long_reason_is_cut() -> None:
+    verdict = await ask(lambda _candles: Advice(action="hold", reason="x" * 900))
+    assert len(verdict.decisions[0].reason) == 500
+
+
+async def test_none_is_no_signal_and_no_fault() -> None:
+    verdict = await ask(lambda _candles: None)
+    assert (verdict.decisions, verdict.refused) == ((), {})
+
+
+async def test_it_sees_the_frame_and_its_own_position() -> None:
+    seen: list[tuple[Frame, Holding | None]] = []
+
+    def strategy(candles: Frame, holding: Holding | None) -> None:
+        seen.append((candles, holding))
+
+    held = Holding(return_pct=Decimal(3), held_minutes=7)
+    await ask(strategy, market("KRW-BTC", held), market("KRW-ETH"))
+    assert [(frame.market, len(frame), holding) for frame, holding in seen] == [
+        ("KRW-BTC", 30, held),
+        ("KRW-ETH", 30, None),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        ("short", "'short' is not one of"),
+        (1, "neither an Advice"),
+        (True, "neither an Advice"),
+        (Advice(action="buy", confidence=1.5), "not in"),
+        (Advice(action="buy", confidence=float("nan")), "not in"),
+        (Advice(action="all in"), "all in"),  # type: ignore[arg-type]
+    ],
+)
+async def test_anything_else_is_refused_in_that_market_alone(answer: object, why: str) -> None:
+    def strategy(candles: Frame) -> object:
+        return answer if candles.market == "KRW-BTC" else "hold"
+
+    verdict = await ask(strategy, market("KRW-BTC"), market("KRW-ETH"))
+    assert [each.market for each in verdict.decisions] == ["KRW-ETH"]
+    assert why in verdict.refused["KRW-BTC"]
+
+
+async def test_an_exception_in_one_market_does_not_stop_the_others() -> None:
+    def strategy(candles: Frame) -> str:
+        return "buy" if candles.market == "KRW-ETH" else str(1 / 0)
+
+    verdict = await ask(strategy, market("KRW-BTC"), market("KRW-ETH"))
+    assert [each.market for each in verdict.decisions] == ["KRW-ETH"]
+    assert verdict.refused == {"KRW-BTC": "ZeroDivisionError: division by zero"}
+
+
+async def test_a_strategy_that_fails_everywhere_fails_the_run() -> None:
+    with pytest.raises(BadData, match="mine failed in every market"):
+        await ask(lambda _candles: 1 / 0)
+
+
+@pytest.mark.parametrize("strategy", [lambda: "buy", lambda _a, _b, _c: "buy"])
+def test_a_function_of_another_shape_is_refused_when_it_is_loaded(
+    strategy: Callable[..., object],
+) -> None:
+    with pytest.raises(TypeError, match="takes candles"):
+        as_source("mine", strategy)
+
+
+def test_optional_arguments_do_not_count() -> None:
+    assert not as_source("mine", lambda _candles, _k=0.5: "buy").wants_holding
