@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, cast
 
 import httpx
 from google import genai
-from google.genai import errors, types
+from google.genai import types
 
 from jobs.errors import NotSent, Unavailable
 from jobs.gemini.model import Exchange, Request, thinking_for
@@ -95,7 +95,7 @@ class GenaiWire:
             raise Unavailable(
                 "the connection to Gemini broke", why=type(exc).__name__, may_be_billed=True
             ) from exc
-        except (errors.APIError, ValueError, TypeError, AttributeError, LookupError):
+        except Exception:
             # an error status, or a body that the SDK cannot parse: the answer itself tells
             if not seen:
                 raise

@@ -29,9 +29,7 @@ with warnings.catch_warnings():
     warnings.filterwarnings("ignore", r"\s*All support for the", FutureWarning)
     warnings.filterwarnings("ignore", r"You are using a Python version", FutureWarning)
     import google.generativeai as genai
-    from google.api_core.exceptions import GoogleAPIError
     from google.generativeai import client as sdk_clients
-    from google.protobuf.json_format import ParseError  # type: ignore[import-untyped]  # no stubs
 
 
 class LegacyWire:
@@ -55,6 +53,7 @@ class LegacyWire:
         for session in self._sessions:
             session.hooks["response"].append(self._see)
             session.trust_env = not is_local  # never through a proxy
+            session._refresh_status_codes = ()  # else a 401 is asked three times
 
     async def generate(self, request: Request) -> Exchange:
         """One generateContent."""
@@ -98,7 +97,7 @@ class LegacyWire:
             call()
         except exceptions.RequestException as exc:
             raise _broken(exc) from exc
-        except (GoogleAPIError, ParseError, ValueError, TypeError, AttributeError, LookupError):
+        except Exception:
             # an error status, or a body that the SDK cannot parse: the answer itself tells
             if not seen:
                 raise

@@ -32,7 +32,8 @@ LONGEST_WAIT_S = 7 * 86400.0
 """A longer wait is a mistake of the server's, and would overflow a timedelta one day."""
 
 LONGEST_MESSAGE = 300
-MOST_TOKENS = 1_000_000_000
+MOST_TOKENS = 10_000_000
+"""More than any model takes or gives: a bill beyond it is a mistake or a lie."""
 MODEL_NAME = re.compile(r"^[\w.-]{1,100}$", re.ASCII)
 DURATION = re.compile(r"^(\d{1,12}(?:\.\d{1,9})?)s$")
 PLEASE_RETRY = re.compile(

@@ -229,7 +229,7 @@ def test_a_model_version_is_a_plain_name_or_nothing(version: object, kept: str |
             {"promptTokenCount": -3, "candidatesTokenCount": "9", "thoughtsTokenCount": True},
             Usage(),
         ),
-        ({"promptTokenCount": 10**30}, Usage(prompt=1_000_000_000)),
+        ({"promptTokenCount": 10**30}, Usage(prompt=10_000_000)),
     ],
 )
 def test_usage_is_read_and_thoughts_are_rebuilt_from_the_total(
