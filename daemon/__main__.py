@@ -6,7 +6,11 @@ from typing import Annotated
 import typer
 
 from daemon.commands import (
+    backfill,
+    backup,
     doctor,
+    explain,
+    flatten,
     health,
     jobs_control,
     lists,
@@ -50,10 +54,14 @@ for family in (
     run,
     doctor,
     migrate,
+    backfill,
+    backup,
     health,
     stats,
     settings,
+    flatten,
     lists,
+    explain,
     jobs_control,
     replay,
     replay_decision,

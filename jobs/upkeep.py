@@ -11,7 +11,7 @@ from datetime import timedelta
 from loguru import logger
 
 from jobs.spec import Clock, Slot
-from jobs.store import partitions, retention
+from jobs.store import candle_proofs, partitions, retention
 from jobs.store.db import Database
 from jobs.store.settings import Settings
 
@@ -21,11 +21,13 @@ class Keep:
     """How long rows are kept.
 
     Candles per unit (minutes), those of other units `other_candles`; a month of candles goes as a
-    whole once all of it is older. Snapshots that a signal was made from stay.
+    whole once all of it is older. Those of a unit in `rolled_up` become candles of that many
+    minutes before they go. Snapshots that a signal was made from stay.
     """
 
     candles: Mapping[int, timedelta] = field(default_factory=lambda: {1: timedelta(days=180)})
     other_candles: timedelta = timedelta(days=730)
+    rolled_up: Mapping[int, int] = field(default_factory=lambda: {1: 60})
     snapshots: timedelta = timedelta(days=30)
     runs: timedelta = timedelta(days=90)
     prompts: timedelta = timedelta(days=180)
@@ -46,6 +48,7 @@ class UpkeepJob:
         done = {
             "partitions_made": await self._prepare(),
             "signals_expired": await self._expire_signals(),
+            "candles_rolled_up": await self._roll_up(),
             "candles_deleted": await self._delete_candles(),
             "partitions_dropped": await self._retire(),
             **await self._delete_rest(),
@@ -62,11 +65,20 @@ class UpkeepJob:
         reason = f"nobody acted on it within {limit_s} s"
         return await retention.expire_signals(self.db, before, reason)
 
+    async def _roll_up(self) -> int:
+        now, made = self.clock(), 0
+        for unit, larger in self.keep.rolled_up.items():
+            if (kept := self.keep.candles.get(unit)) is not None:
+                before = partitions.month_of(now - kept)
+                made += await retention.roll_up(self.db, unit, larger, before)
+        return made
+
     async def _delete_candles(self) -> int:
         now, deleted = self.clock(), 0
         for unit, kept in self.keep.candles.items():
             before = partitions.month_of(now - kept)
             deleted += await retention.delete_candles(self.db, unit, before)
+            await candle_proofs.forget_before(self.db, unit, before)
         before = partitions.month_of(now - self.keep.other_candles)
         return deleted + await retention.delete_other_candles(
             self.db, list(self.keep.candles), before

@@ -7,7 +7,9 @@ pytest_plugins = [
     "fixtures.local_venue",
     "fixtures.loglines",
     "fixtures.postgres",
+    "fixtures.first_release",
     "fixtures.many_rows",  # after what it imports
+    "fixtures.raw_http",
     "fixtures.redis_server",
     "fixtures.sandbox",
     "fixtures.trading",

@@ -63,11 +63,21 @@ async def open_for_command(config: Config) -> AsyncIterator[Database]:
     there is none yet, Unavailable when a server does not answer.
     """
     with ExitStack() as stack:
-        url = config.database.url
-        if url == EMBEDDED:
-            url = _embedded_url(config.daemon.state_dir / "postgres", stack)
-        async with open_database(url, SMALL) as database:
+        async with open_database(address_for_command(config, stack), SMALL) as database:
             yield database
+
+
+def address_for_command(config: Config, stack: ExitStack, *, create: bool = False) -> str:
+    """Return the daemon's database's address; `stack` stops what had to be started.
+
+    With `create` an embedded one that does not exist yet is made. Raises EmbeddedError.
+    """
+    if config.database.url != EMBEDDED:
+        return config.database.url
+    root = config.daemon.state_dir / "postgres"
+    if create and not (root / "data" / "PG_VERSION").exists():
+        return stack.enter_context(EmbeddedPostgres(root)).url
+    return _embedded_url(root, stack)
 
 
 def _embedded_url(root: Path, stack: ExitStack) -> str:

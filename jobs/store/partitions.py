@@ -4,6 +4,7 @@ Partitions are named candles_YYYYMM and hold one UTC month. A month without a pa
 trouble: its rows wait in candles_default until `prepare` moves them.
 """
 
+from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import Any
 
@@ -60,16 +61,26 @@ async def names(db: Database) -> list[str]:
 async def prepare(db: Database, now: datetime, *, ahead: int) -> int:
     """Make the partitions of this month, the `ahead` next, and of months with stray rows.
 
-    Returns how many were made. Each is made in a transaction of its own; rows that stood in the
-    default partition move in the same one, so that nobody ever misses one.
+    Returns how many were made.
+    """
+    async with db.connection() as connection:
+        cursor = await connection.execute(_STRAY_MONTHS)
+        strays = {row[0].replace(tzinfo=UTC) async for row in cursor}
+    wanted = strays | {later(month_of(now), months) for months in range(ahead + 1)}
+    return await make(db, wanted, now)
+
+
+async def make(db: Database, months: Collection[datetime], now: datetime) -> int:
+    """Make the partitions of those months that have none; return how many were made.
+
+    Each is made in a transaction of its own. For a month to come no writer waits. For one that has
+    begun they wait until its empty table stands, because a row on its way to the default partition
+    would be refused; and until rows that stood there have moved, so that nobody ever misses one.
     """
     async with db.connection() as connection:
         present = set(await _names(connection))
-        cursor = await connection.execute(_STRAY_MONTHS)
-        wanted = {row[0].replace(tzinfo=UTC) async for row in cursor}
-        wanted |= {later(month_of(now), months) for months in range(ahead + 1)}
-        missing = sorted(month for month in wanted if name_of(month) not in present)
-        return sum([await _make(connection, month) for month in missing])
+        missing = sorted(month for month in months if name_of(month) not in present)
+        return sum([await _make(connection, month, now) for month in missing])
 
 
 async def retire(db: Database, oldest: datetime) -> int:
@@ -91,7 +102,18 @@ async def _names(connection: psycopg.AsyncConnection[Any]) -> list[str]:
     return [str(row[0]) async for row in cursor]
 
 
-async def _make(connection: psycopg.AsyncConnection[Any], month: datetime) -> bool:
+async def _make(connection: psycopg.AsyncConnection[Any], month: datetime, now: datetime) -> bool:
+    if month > now:
+        try:
+            return await _make_one(connection, month, is_written=False)
+        except psycopg.errors.CheckViolation:
+            pass  # the default partition holds rows of a month to come
+    return await _make_one(connection, month, is_written=True)
+
+
+async def _make_one(
+    connection: psycopg.AsyncConnection[Any], month: datetime, *, is_written: bool
+) -> bool:
     parts = {
         "name": Identifier(name_of(month)),
         "since": Literal(month),
@@ -99,11 +121,13 @@ async def _make(connection: psycopg.AsyncConnection[Any], month: datetime) -> bo
     }
     async with connection.transaction():
         await _limit_lock_wait(connection)
-        # from here on nobody writes: no row can slip into the default one behind the move
-        await connection.execute("LOCK TABLE candles IN SHARE ROW EXCLUSIVE MODE")
+        # one at a time makes partitions; where somebody may write into the month, nobody does from
+        # here on, so that no row can slip into the default one behind the move
+        lock = "SHARE ROW EXCLUSIVE" if is_written else "SHARE UPDATE EXCLUSIVE"
+        await connection.execute(f"LOCK TABLE candles IN {lock} MODE".encode())
         if name_of(month) in await _names(connection):
             return False  # somebody else was quicker
-        for statement in (_CREATE, _MOVE, _ATTACH):
+        for statement in (_CREATE, *([_MOVE] if is_written else []), _ATTACH):
             await connection.execute(statement.format(**parts))
     return True
 

@@ -4,11 +4,12 @@ Everything here changes nothing when run again. Every function returns how many 
 """
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import LiteralString
 
 from jobs.store.db import Database
 
+DAY = timedelta(days=1)
 BATCH = 10_000
 """Rows a statement: locks stay short, and a deadline loses one statement's work."""
 
@@ -19,6 +20,23 @@ DELETE FROM candles WHERE unit = %(unit)s AND ts < %(before)s AND ctid = ANY (AR
     SELECT ctid FROM candles WHERE unit = %(unit)s AND ts < %(before)s LIMIT %(batch)s
 ))
 """
+# one day in one statement: whoever looks sees the small candles or the large ones, and what is cut
+# off is as if it had never begun. A large candle that is there already is the exchange's own.
+_ROLL_UP = """
+WITH gone AS (
+    DELETE FROM candles WHERE unit = %(unit)s AND ts >= %(since)s AND ts < %(until)s
+    RETURNING market, ts, open, high, low, close, volume, value
+)
+INSERT INTO candles (market, unit, ts, open, high, low, close, volume, value)
+SELECT market, %(larger)s, date_bin(%(step)s, ts, 'epoch'::timestamptz),
+    (array_agg(open ORDER BY ts))[1], max(high), min(low),
+    (array_agg(close ORDER BY ts DESC))[1], sum(volume), sum(value)
+FROM gone
+GROUP BY 1, 3
+ORDER BY 1, 3
+ON CONFLICT (market, unit, ts) DO NOTHING
+"""
+_OLDEST = "SELECT min(ts) FROM candles WHERE unit = %(unit)s AND ts < %(before)s"
 _CANDLES_OF_OTHERS = """
 DELETE FROM candles WHERE unit <> ALL (%(units)s) AND ts < %(before)s AND ctid = ANY (ARRAY(
     SELECT ctid FROM candles WHERE unit <> ALL (%(units)s) AND ts < %(before)s LIMIT %(batch)s
@@ -51,6 +69,34 @@ _SIGNALS = """
 UPDATE signals SET status = 'expired', status_reason = %(reason)s
 WHERE status = 'new' AND created_at < %(before)s
 """
+
+
+async def roll_up(db: Database, unit: int, larger: int, before: datetime) -> int:
+    """Turn the candles of `unit` from before `before` into candles of `larger` minutes.
+
+    `before` lies on the grid of days. Returns how many large ones were made; the small ones are
+    gone. Raises ValueError unless `larger` is a multiple of `unit` that a day holds evenly.
+    """
+    if larger % unit or DAY % timedelta(minutes=larger):
+        raise ValueError(f"candles of {unit} minutes do not roll up to {larger}")
+    async with db.connection() as connection:
+        cursor = await connection.execute(_OLDEST, {"unit": unit, "before": before})
+        row = await cursor.fetchone()
+    oldest = None if row is None else row[0]
+    made = 0
+    while oldest is not None and oldest < before:
+        day = oldest.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+        oldest = day + DAY
+        values = {
+            "unit": unit,
+            "larger": larger,
+            "step": timedelta(minutes=larger),
+            "since": day,
+            "until": min(oldest, before),
+        }
+        async with db.connection() as connection:
+            made += (await connection.execute(_ROLL_UP, values)).rowcount
+    return made
 
 
 async def delete_candles(db: Database, unit: int, before: datetime) -> int:

@@ -73,6 +73,15 @@ candles = Table(
     postgresql_partition_by="RANGE (ts)",
 )
 
+candle_proofs = Table(
+    "candle_proofs",
+    metadata,
+    Column("market", Text, primary_key=True),
+    Column("unit", Integer, primary_key=True, autoincrement=False),
+    Column("since", DateTime(timezone=True), primary_key=True),
+    _instant("until"),
+)
+
 market_data = Table(
     "market_data",
     metadata,
@@ -129,6 +138,8 @@ signals = Table(
     _instant("candle_ts"),
     Column("status", Text, nullable=False, server_default="new"),
     Column("status_reason", Text),
+    Column("shadow_status", Text),
+    Column("shadow_reason", Text),
     _now("created_at"),
     UniqueConstraint("source", "market", "candle_ts"),
     Index("signals_market_data_id", "market_data_id"),

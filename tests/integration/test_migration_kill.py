@@ -1,12 +1,9 @@
 """A migration may be killed at any statement and run again; one of an older release keeps all."""
 
-import gzip
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import psycopg
 import pytest
@@ -15,9 +12,6 @@ from fixtures.postgres import copied
 from daemon import schema
 from daemon.embedded import EmbeddedPostgres
 from jobs.errors import Unavailable
-
-DUMP = Path(__file__).parent.parent / "data" / "first_revision.sql.gz"
-"""A filled database of the first revision: pg_dump --inserts of what 0001 made, with 3 orders."""
 
 # killed by itself: before the statement, or when the server has run it and nothing is committed
 KILLED = """
@@ -30,22 +24,6 @@ def watch(step):
 schema.upgrade(sys.argv[1], watch)
 """
 TABLES = ("candles", "market_data", "signals", "orders", "order_events", "fills", "job_runs")
-
-
-def restored(url: str) -> None:
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(gzip.decompress(DUMP.read_bytes()))
-        connection.execute("SELECT set_config('search_path', 'public', false)")
-
-
-@pytest.fixture(scope="module")
-def first_release(postgres: EmbeddedPostgres) -> Iterator[str]:
-    """The name of a database as the first revision left it, filled. Nobody connects to it."""
-    with psycopg.connect(postgres.url, autocommit=True) as connection:
-        connection.execute("CREATE DATABASE first_release TEMPLATE template0")
-        restored(postgres.url.replace("/postgres?", "/first_release?"))
-        yield "first_release"
-        connection.execute("DROP DATABASE first_release WITH (FORCE)")
 
 
 def counts(url: str) -> dict[str, int]:

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -5,7 +6,7 @@ import pytest
 from psycopg.rows import dict_row
 
 from jobs.spec import Slot
-from jobs.store import candles, market_data, partitions, retention
+from jobs.store import candle_proofs, candles, market_data, partitions, retention
 from jobs.store.db import Database
 from jobs.store.settings import Settings
 from jobs.upbit.wire import Candle, Ticker
@@ -167,3 +168,47 @@ async def test_more_than_a_batch_goes_at_once(
     for _ in range(7):
         await snapshot(database, 31 * DAY)
     assert await retention.delete_snapshots(database, NOW - 30 * DAY) == 7
+
+
+async def test_old_candles_become_larger_ones_and_nothing_is_lost(database: Database) -> None:
+    begin = datetime(2026, 9, 1, 22, tzinfo=UTC)
+    small = [
+        replace(
+            candle(begin + timedelta(minutes=n), 1),
+            open=Decimal(n + 1),
+            high=Decimal(1000 + n),
+            low=Decimal(n),
+            close=Decimal(n + 2),
+        )
+        for n in range(4 * 60)
+        if n // 60 != 1  # an hour without a trade
+    ]
+    theirs = replace(candle(begin + timedelta(hours=3), 60), close=Decimal(77))
+    await candles.upsert(database, [*small, theirs])
+    assert await retention.roll_up(database, 1, 60, datetime(2026, 9, 2, 1, tzinfo=UTC)) == 1
+    found = (await candles.window(database, ["KRW-BTC"], 60, 10, NOW))["KRW-BTC"]
+    want = replace(
+        candle(begin, 60),
+        open=Decimal(1),
+        high=Decimal(1059),
+        low=Decimal(0),
+        close=Decimal(61),
+        volume=Decimal(60),
+        value=Decimal(60),
+    )
+    assert found == [want, theirs]  # what the exchange itself said stays
+    left = (await candles.window(database, ["KRW-BTC"], 1, 1000, NOW))["KRW-BTC"]
+    assert left == [each for each in small if each.ts >= datetime(2026, 9, 2, 1, tzinfo=UTC)]
+
+
+async def test_a_length_that_does_not_fit_is_refused(database: Database) -> None:
+    for unit, larger in ((3, 10), (1, 7)):
+        with pytest.raises(ValueError, match="do not roll up"):
+            await retention.roll_up(database, unit, larger, NOW)
+
+
+async def test_proofs_go_with_their_candles(database: Database) -> None:
+    await candle_proofs.add(database, "KRW-BTC", 1, NOW - 400 * DAY, NOW)
+    await upkeep(database).run(SLOT)
+    ((since, _),) = await candle_proofs.spans(database, "KRW-BTC", 1, NOW - 500 * DAY, NOW)
+    assert since == partitions.month_of(NOW - 20 * DAY)

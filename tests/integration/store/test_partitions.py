@@ -101,11 +101,25 @@ async def test_a_writer_who_does_not_end_is_not_waited_for_long(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(partitions, "_LOCK_TIMEOUT_MS", 50)
+    await candles.upsert(database, [candle(NOW)])  # it is to move
     async with database.connection() as writer, writer.transaction():
         await writer.execute("LOCK TABLE candles IN ROW EXCLUSIVE MODE")
         with pytest.raises(Transient):
             await partitions.prepare(database, NOW, ahead=0)
     assert await partitions.prepare(database, NOW, ahead=0) == 1
+
+
+async def test_a_writer_and_the_months_to_come_do_not_wait_for_each_other(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(partitions, "_LOCK_TIMEOUT_MS", 1)
+    await partitions.prepare(database, NOW, ahead=0)
+    insert = b"INSERT INTO candles SELECT 'KRW-X', 1, %s, 1, 1, 1, 1, 1, 1"
+    async with database.connection() as writer, writer.transaction():
+        await writer.execute(insert, (NOW,))
+        assert await partitions.prepare(database, NOW, ahead=2) == 2
+        await writer.execute(insert, (NOW.replace(month=12),))
+    assert [name for name, _ in await places(database)] == ["candles_202611", "candles_202612"]
 
 
 async def test_writing_goes_on_while_months_are_made(database: Database) -> None:
