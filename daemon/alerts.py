@@ -5,7 +5,7 @@ With the database away incidents wait in memory, and critical ones go out from t
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -94,11 +94,27 @@ class Outbox:
         """How many incidents and ends of incidents the database has not taken yet."""
         return len(self._waiting)
 
-    async def notify(self, incident: Incident) -> None:
-        """Store the incident, or count it on the open alert with the same key. Never raises."""
+    async def notify(self, incident: Incident, *, told: Collection[str] = ()) -> None:
+        """Store the incident, or count it on the open alert with the same key. Never raises.
+
+        `told` are hooks that have heard of it already.
+        """
         masked = self._masked(incident)
         self._listeners.raised(masked)
-        await self._take(_Waiting(incident=masked, key=masked.incident, at=self._clock()))
+        at = self._clock()
+        await self._take(_Waiting(incident=masked, key=masked.incident, at=at, told=set(told)))
+
+    async def tell_at_once(self, incident: Incident) -> set[str]:
+        """Tell every hook now without storing anything; return those that heard it.
+
+        Needs nothing of this process but the hooks, and may run on any loop.
+        """
+        masked = self._masked(incident)
+        entry = _Waiting(incident=masked, key=masked.incident, at=self._clock())
+        body = self._unstored_body(entry, masked)
+        severe = [hook for hook in self._hooks if store.reaches(masked.severity, hook.min_severity)]
+        errors = await asyncio.gather(*(self._send(hook, body, 1) for hook in severe))
+        return {hook.name for hook, error in zip(severe, errors, strict=True) if error is None}
 
     async def resolve(self, incident: str) -> None:
         """Close the open alert with this key, if there is one, and send `recovered`."""

@@ -27,6 +27,7 @@ from daemon.embedded import EmbeddedPostgres
 from daemon.embedded_home import EmbeddedError
 from daemon.event_metrics import count_events
 from daemon.hooks import make_hook
+from daemon.last_words import LastWords
 from daemon.lead import Duty, claim_of, lead_until_stopped
 from daemon.leader import NotLeader, application_name, new_session
 from daemon.limits import RecentRuns
@@ -59,6 +60,7 @@ from jobs.store.listener import listen
 CRASHED, BAD_CONFIGURATION, NO_DATABASE, NOT_LEADER = 1, 2, 3, 4
 EMBEDDED = "embedded"
 LANE_LIMIT_S = 8.0
+WATCH_S = 1.0
 FLUSH_S = 5.0
 KEPT_FOR_ORDERS = 2
 
@@ -293,10 +295,16 @@ async def _watch_over(
         background.start(name, watch)
     _open_port(host, opened, examiner, stack)
     notify.ready("running")
-    if notify.watchdog_period_s is not None:
-        watchdog = Watchdog(beats, ping=notify.watchdog, period_s=notify.watchdog_period_s)
-        watchdog.start()
-        stack.callback(watchdog.stop)
+    words = LastWords(opened.outbox, beats)
+    watchdog = Watchdog(
+        beats,
+        ping=notify.watchdog,
+        period_s=min(notify.watchdog_period_s or WATCH_S, WATCH_S),
+        on_silence=words.silent,
+        on_progress=words.moves,
+    )
+    watchdog.start()
+    stack.callback(watchdog.stop)
 
 
 def _examiner(host: Host, opened: Opened) -> Examiner:

@@ -56,6 +56,10 @@ class Heartbeats:
                 known.last_s = self._monotonic()
                 known.due_s = known.limit_s if next_within_s is None else next_within_s
 
+    def is_silent(self, lane: str) -> bool:
+        """Whether this lane is expected and has not moved in time."""
+        return any(each.name == lane and each.age_s > each.limit_s for each in self.lanes())
+
     def lanes(self) -> tuple[LaneFact, ...]:
         """Every expected lane with its age of this moment."""
         with self._lock:
@@ -103,7 +107,8 @@ class Watchdog:
     """A thread that calls `ping` every `period_s` seconds, only while every critical lane moves.
 
     A thread of its own, because a stuck loop could not say why it is stuck: the cause is logged
-    and handed to `on_silence` once per silence, then systemd ends the process.
+    and handed to `on_silence` once per silence, then systemd ends the process. `on_progress` is
+    called when they all move again.
     """
 
     def __init__(
@@ -113,11 +118,13 @@ class Watchdog:
         ping: Callable[[], object],
         period_s: float,
         on_silence: Callable[[str], object] = lambda _: None,
+        on_progress: Callable[[], object] = lambda: None,
     ) -> None:
         self._heartbeats = heartbeats
         self._ping = ping
         self._period_s = period_s
         self._on_silence = on_silence
+        self._on_progress = on_progress
         self._silent = False
         self._stopped = Event()
         self._thread = Thread(target=self._run, name="watchdog", daemon=True)
@@ -139,6 +146,7 @@ class Watchdog:
             self._ping()
             if self._silent:
                 logger.bind(event="daemon.progress").info("every lane moves again")
+                self._on_progress()
         elif not self._silent:
             log = logger.bind(event="daemon.no_progress", cause=cause)
             log.critical("a critical lane is silent, the watchdog is not fed")

@@ -67,7 +67,7 @@ async def raise_alert(
         severity = (
             await tx.execute(select(alerts.c.severity).where(alerts.c.id == raised.id))
         ).one()
-        wanted = [name for name, least in telling.hooks.items() if _reaches(severity[0], least)]
+        wanted = [name for name, least in telling.hooks.items() if reaches(severity[0], least)]
         await _make_due(tx, raised.id, wanted, telling, at)
     return raised
 
@@ -298,7 +298,8 @@ def _recovered_body(body: Mapping[str, Any], occurrences: int, took: timedelta) 
     }
 
 
-def _reaches(severity: str, least: str) -> bool:
+def reaches(severity: str, least: str) -> bool:
+    """Whether a severity is at least another one."""
     return SEVERITIES.index(severity) >= SEVERITIES.index(least)
 
 

@@ -161,7 +161,7 @@ class World:
     def key(self, **fields: object) -> None:
         """Give the demo key these properties."""
         keys = {name: self.card[name] for name in ("access_key", "secret_key")}
-        self.tell("keys", **keys, **fields)
+        self.tell("keys", **{**keys, **fields})
 
     def tell(self, route: str, /, **body: object) -> Any:
         """Pull a lever of the sandbox."""
@@ -220,6 +220,7 @@ class Daemon:
     def __init__(self, config: Path, card: Mapping[str, str]) -> None:
         self._config = config
         self._card = card
+        self.environ: dict[str, str] = {}
         self.lines: deque[dict[str, Any]] = deque(maxlen=KEPT_LINES)
 
     def __enter__(self) -> "Daemon":
@@ -239,7 +240,7 @@ class Daemon:
         script = Path(__file__).with_name("faulty_daemon.py")
         self.process = subprocess.Popen(
             [sys.executable, str(script), "run", "--config", str(self._config)],
-            env={**os.environ, **keys, "UPBITD_LOG__FORMAT": "json"},
+            env={**os.environ, **keys, "UPBITD_LOG__FORMAT": "json", **self.environ},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
