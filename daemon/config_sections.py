@@ -8,6 +8,7 @@ from datetime import timedelta
 from decimal import Decimal
 from importlib.metadata import entry_points
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import (
@@ -61,6 +62,11 @@ class DaemonConfig(Section):
             description="1 to 32 of a-z 0-9 _ -, a letter or digit first",
         ),
     ] = "default"
+
+    @property
+    def halt_file(self) -> Path:
+        """The file that halts trading as long as it exists, whatever is in it."""
+        return self.state_dir / "HALT"
 
 
 class TradingConfig(Section):
@@ -240,9 +246,7 @@ class AlertsConfig(Section):
     ] = ()
     dedupe: Annotated[Duration, Field(description=DURATION)] = timedelta(minutes=15)
     max_memory_mb: Annotated[Number, Field(ge=0, description="0 (off) or an amount in MB")] = 512
-    min_disk_free_mb: Annotated[Number, Field(ge=0, description="0 (off) or an amount in MB")] = (
-        500
-    )
+    min_disk_free_mb: Annotated[Number, Field(ge=0, description="0 (off) or an amount in MB")] = 500
     max_failed_pct: Annotated[Number, Field(ge=0, le=100, description="0 (off) to 100")] = 20
     max_lateness: Annotated[Offset, Field(description='"0s" (off) or a duration')] = timedelta(
         seconds=5

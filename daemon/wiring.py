@@ -175,6 +175,7 @@ def _orders_job(resources: Resources, leadership: Leadership) -> OrdersJob:
         mode=base.config.trading.mode,
         epoch=leadership.epoch,
         account=leadership.fence.account,
+        halt_file=base.config.daemon.halt_file,
     )
     view = MarketView(
         db=base.database,

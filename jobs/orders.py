@@ -41,6 +41,9 @@ from jobs.upbit import ticks
 ALERTED = frozenset({"daily_loss_limit_krw", "max_drawdown_pct", "max_orders_per_day"})
 """Limits that a person hears of when they stop an entry."""
 
+SLACK = timedelta(minutes=10)
+"""How long a signal that is too old may still wait for its end."""
+
 LOOKS_AFTER_PLACING_S = (0.2, 0.3, 0.5, 1.0)
 
 
@@ -88,9 +91,10 @@ class OrdersJob:
     async def _settings_in_force(self) -> Settings:
         """The rules of this pass; what is placed obeys those that its own transaction reads."""
         if self.settings is not None:
-            return await self.settings()
+            return self.desk.with_halt_file(await self.settings())
         async with self.desk.db.begin() as conn:
-            return await settings_store.read(conn, fallback=Settings())
+            settings = await settings_store.read(conn, fallback=Settings())
+        return self.desk.with_halt_file(settings)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -243,12 +247,22 @@ class _Pass:
         """The newest new signal of each market, as far as it asks for an order; others end here."""
         desk = self.job.desk
         async with desk.db.begin() as conn:
-            new = await order_store.new_signals(conn)
+            new = await self._new_signals(conn)
             chosen, ended = choose(new, self.settings, desk.clock())
             for each in ended:
-                await order_store.close_signal(conn, each.signal.id, each.status, each.reason)
+                await order_store.close_signal(
+                    conn, each.signal.id, each.status, each.reason, is_twin=desk.is_twin
+                )
         self.rows += len(ended)
         return chosen
+
+    async def _new_signals(self, conn: AsyncConnection) -> list[SignalFact]:
+        """What nobody has acted on; a twin looks no further back than signals live and a bit."""
+        desk = self.job.desk
+        if not desk.is_twin:
+            return await order_store.new_signals(conn)
+        lives = timedelta(seconds=2 * self.settings.signal_max_age_s) + SLACK
+        return await order_store.new_for_twin(conn, desk.clock() - lives)
 
     async def _sell_on(self, signal: SignalFact) -> None:
         if (price := self.prices.get(signal.market)) is not None:

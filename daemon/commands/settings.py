@@ -112,7 +112,7 @@ def halt(
     Example: upbitd halt --reason "exchange maintenance"
     """
     settings = read_config(config, keys=False)
-    changed = with_database(settings, lambda db: _halt(db, settings, reason))
+    changed = with_database(settings, lambda db: halt_now(db, settings, reason))
     typer.echo("halted: no new orders until `upbitd resume`" if changed else "halted already")
 
 
@@ -123,6 +123,8 @@ def resume(config: ConfigOption = None) -> None:
     """
     settings = read_config(config, keys=False)
     changed = with_database(settings, lambda db: _resume(db, settings))
+    if (file := settings.daemon.halt_file).exists():
+        fail(f"still halted: remove the file {file}")
     typer.echo("resumed: new orders are allowed" if changed else "was not halted")
 
 
@@ -145,10 +147,11 @@ async def _rows(db: Database) -> list[SettingRow]:
     ]
 
 
-async def _halt(db: Database, config: Config, reason: str) -> bool:
+async def halt_now(db: Database, config: Config, reason: str) -> bool:
+    """Halt trading and tell of it; return whether it was not halted before."""
     changed = await store.write(db, HALTED, value=True, by=operator())
     because = f": {reason}" if reason else ""
-    await _outbox(db, config).notify(
+    await outbox(db, config).notify(
         Incident(
             kind="halted",
             severity="warning",
@@ -162,11 +165,11 @@ async def _halt(db: Database, config: Config, reason: str) -> bool:
 
 async def _resume(db: Database, config: Config) -> bool:
     changed = await store.write(db, HALTED, value=False, by=operator())
-    await _outbox(db, config).resolve(HALTED)
+    await outbox(db, config).resolve(HALTED)
     return changed
 
 
-def _outbox(db: Database, config: Config) -> Outbox:
+def outbox(db: Database, config: Config) -> Outbox:
     """Stores the alert; the running daemon delivers it."""
     return Outbox(
         db,

@@ -62,7 +62,8 @@ class OrderRow:
     updated_at: datetime
 
 
-def _row(row: Row[Any]) -> OrderRow:
+def as_row(row: Row[Any]) -> OrderRow:
+    """A row of the table, typed."""
     return OrderRow(**{**row._mapping, "state": State(row.state)})
 
 
@@ -87,7 +88,7 @@ async def insert_intent(
         created_at=at,
         updated_at=at,
     )
-    row = _row((await conn.execute(statement.returning(orders))).one())
+    row = as_row((await conn.execute(statement.returning(orders))).one())
     detail = {"why": wish.reason, "verdict": approved.reason, "smp_type": request.smp_type}
     await order_events.write(
         conn, row.id, Note(kind="intent", at=at, detail=detail), to_state=State.INTENT
@@ -124,7 +125,7 @@ async def move(
     if row is None:
         raise Overtaken("the order has moved on", identifier=order.identifier, arrow=arrow.name)
     await order_events.write(conn, order.id, note, from_state=order.state, to_state=target)
-    return _row(row)
+    return as_row(row)
 
 
 async def set_executed(
@@ -137,7 +138,7 @@ async def set_executed(
         .values(executed_volume=volume, executed_funds=funds, paid_fee=fee)
         .returning(orders)
     )
-    return _row((await conn.execute(statement)).one())
+    return as_row((await conn.execute(statement)).one())
 
 
 async def set_cancel_requested(conn: AsyncConnection, order_id: int, at: datetime) -> None:
@@ -150,7 +151,7 @@ async def set_cancel_requested(conn: AsyncConnection, order_id: int, at: datetim
 async def lock(conn: AsyncConnection, order_id: int) -> OrderRow:
     """Read an order and keep everybody else from changing it until the transaction ends."""
     statement = select(orders).where(orders.c.id == order_id).with_for_update()
-    return _row((await conn.execute(statement)).one())
+    return as_row((await conn.execute(statement)).one())
 
 
 async def unfinished(conn: AsyncConnection, mode: Mode) -> list[OrderRow]:
@@ -160,7 +161,7 @@ async def unfinished(conn: AsyncConnection, mode: Mode) -> list[OrderRow]:
         .where(orders.c.state.in_([state.value for state in OPEN]), orders.c.mode == mode)
         .order_by(orders.c.created_at, orders.c.id)
     )
-    return [_row(row) for row in await conn.execute(statement)]
+    return [as_row(row) for row in await conn.execute(statement)]
 
 
 async def by_identifier(
@@ -168,7 +169,7 @@ async def by_identifier(
 ) -> dict[str, OrderRow]:
     """The orders of `mode` that have one of `identifiers`."""
     statement = select(orders).where(orders.c.identifier.in_(identifiers), orders.c.mode == mode)
-    found = [_row(row) for row in await conn.execute(statement)]
+    found = [as_row(row) for row in await conn.execute(statement)]
     return {row.identifier: row for row in found}
 
 
@@ -195,7 +196,7 @@ async def buried(conn: AsyncConnection, mode: Mode, since: datetime) -> list[Ord
         orders.c.state == State.REFUSED,
         orders.c.reason.startswith(NEVER_ARRIVED),
     )
-    return [_row(row) for row in await conn.execute(statement)]
+    return [as_row(row) for row in await conn.execute(statement)]
 
 
 async def count_since(conn: AsyncConnection, mode: Mode, since: datetime) -> int:
@@ -281,8 +282,31 @@ async def new_signals(conn: AsyncConnection) -> list[SignalFact]:
     return [SignalFact(**row._mapping) for row in await conn.execute(statement)]
 
 
-async def close_signal(conn: AsyncConnection, signal_id: int, status: str, reason: str) -> None:
-    """Give a new signal its end: `executed`, `refused` or `expired`; one that has it keeps it."""
+async def new_for_twin(conn: AsyncConnection, since: datetime) -> list[SignalFact]:
+    """Signals made since then that the paper twin has not acted on, newest first."""
+    c = signals.c
+    statement = (
+        select(c.id, c.market, c.action, c.confidence, c.created_at)
+        .where(c.created_at >= since, c.shadow_status.is_(None))
+        .order_by(c.created_at.desc(), c.id.desc())
+    )
+    return [SignalFact(**row._mapping) for row in await conn.execute(statement)]
+
+
+async def close_signal(
+    conn: AsyncConnection, signal_id: int, status: str, reason: str, *, is_twin: bool = False
+) -> None:
+    """Give a new signal its end: `executed`, `refused` or `expired`; one that has it keeps it.
+
+    A twin's end stands beside the account's own.
+    """
+    if is_twin:
+        await conn.execute(
+            update(signals)
+            .where(signals.c.id == signal_id, signals.c.shadow_status.is_(None))
+            .values(shadow_status=status, shadow_reason=reason)
+        )
+        return
     await conn.execute(
         update(signals)
         .where(signals.c.id == signal_id, signals.c.status == "new")

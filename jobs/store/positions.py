@@ -106,7 +106,7 @@ async def lock(conn: AsyncConnection, mode: Mode, market: str, at: datetime) -> 
         .where(positions.c.mode == mode, positions.c.market == market)
         .with_for_update()
     )
-    return _holding((await conn.execute(statement)).one())
+    return as_holding((await conn.execute(statement)).one())
 
 
 async def save(
@@ -145,7 +145,7 @@ async def raise_high(conn: AsyncConnection, mode: Mode, market: str, price: Deci
 async def held(conn: AsyncConnection, mode: Mode) -> dict[str, Holding]:
     """Every open position by market."""
     statement = select(positions).where(positions.c.mode == mode, positions.c.volume > 0)
-    return {row.market: _holding(row) for row in await conn.execute(statement)}
+    return {row.market: as_holding(row) for row in await conn.execute(statement)}
 
 
 async def ledger_differences(conn: AsyncConnection, mode: Mode) -> dict[str, Decimal]:
@@ -255,7 +255,8 @@ async def _realized(conn: AsyncConnection, mode: Mode) -> Decimal:
     return Decimal((await conn.execute(statement)).scalar_one())
 
 
-def _holding(row: Row[Any]) -> Holding:
+def as_holding(row: Row[Any]) -> Holding:
+    """A row of the table as what it holds."""
     return Holding(
         volume=row.volume,
         avg_price=row.avg_price,
