@@ -16,6 +16,8 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from loguru import logger
+from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from jobs.errors import JobError, Transient
 from jobs.spec import Incident, Sleep, Slot
