@@ -12,6 +12,7 @@ import orjson
 
 from jobs.store.db import Database
 from jobs.store.llm_calls import day_of
+from jobs.store.shadow import Difference, difference
 from jobs.store.statistics import NOT_TRIED, JobStats, ModelDay, job_stats, model_days
 
 FAULTS_SHOWN = 10
@@ -27,14 +28,15 @@ class Fault:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stats:
-    """How jobs ran and what the model used. `malformed` lines were not counted.
+    """How jobs ran, what the model used, and how a paper twin differs from the live account.
 
-    Of those, `faults` names the first ten.
+    `malformed` lines were not counted; of those, `faults` names the first ten.
     """
 
     since: datetime | None
     jobs: list[JobStats]
     days: list[ModelDay]
+    shadow: Difference | None = None
     malformed: int = 0
     faults: list[Fault] = field(default_factory=list)
 
@@ -47,6 +49,7 @@ class Stats:
                 asdict(each) | {"day": each.day.isoformat(), "cost_usd": str(each.cost_usd)}
                 for each in self.days
             ],
+            "shadow": None if self.shadow is None else _texts(asdict(self.shadow)),
             "malformed": self.malformed,
             "faults": [asdict(each) for each in self.faults],
         }
@@ -54,7 +57,20 @@ class Stats:
 
 async def collect(db: Database, since: datetime) -> Stats:
     """Return the statistics of everything since an instant, from the database."""
-    return Stats(since=since, jobs=await job_stats(db, since), days=await model_days(db, since))
+    return Stats(
+        since=since,
+        jobs=await job_stats(db, since),
+        days=await model_days(db, since),
+        shadow=await difference(db, since),
+    )
+
+
+def _texts(values: Mapping[str, object]) -> dict[str, object]:
+    """Money as text, so that no digit is lost."""
+    return {
+        name: format(each, "f") if isinstance(each, Decimal) else each
+        for name, each in values.items()
+    }
 
 
 Numbered = tuple[str, bytes]

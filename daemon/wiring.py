@@ -23,9 +23,11 @@ from jobs.longer import LongerFeatures
 from jobs.market import MarketJob
 from jobs.orders import OrdersJob
 from jobs.selection import Selection
+from jobs.shadow import ShadowedOrders, Unheard
 from jobs.signals import SignalsJob
 from jobs.spec import JobSpec, Slot
 from jobs.trading.desk import Desk
+from jobs.trading.paper import PaperExchange
 from jobs.trading.reconcile import reconcile
 from jobs.trading.view import MarketView
 from jobs.upkeep import UpkeepJob
@@ -68,10 +70,11 @@ def make_shift(
     base = resources.base
     selection = _selection(resources)
     orders = _orders_job(resources, leadership)
+    shadowed = _shadowed(resources, leadership, orders)
     running: dict[str, Callable[[Slot], Awaitable[int]]] = {
         "market": _market_job(resources, selection).run,
         "signals": _signals_job(resources, selection).run,
-        "orders": orders.run,
+        "orders": orders.run if shadowed is None else shadowed.run,
         "upkeep": _upkeep_job(resources).run,
     }
     limits = deadlines_s(base.config)
@@ -189,6 +192,35 @@ def _orders_job(resources: Resources, leadership: Leadership) -> OrdersJob:
     return OrdersJob(
         desk=desk, view=view, sleep=asyncio.sleep, settings=resources.caches.settings.current
     )
+
+
+def _shadowed(
+    resources: Resources, leadership: Leadership, live: OrdersJob
+) -> ShadowedOrders | None:
+    """The live job with its paper twin, where one is wanted; a paper account needs none."""
+    base = resources.base
+    if base.config.trading.mode != "live" or not base.config.signals.shadow:
+        return None
+    exchange = PaperExchange(
+        base.database,
+        resources.upbit,
+        clock=base.clock,
+        start_krw=base.config.trading.paper_balance_krw,
+    )
+    desk = replace(
+        live.desk,
+        exchange=FencedExchange(exchange, leadership.holds),
+        notifier=Unheard(),
+        mode="paper",
+        is_twin=True,
+    )
+    twin = OrdersJob(
+        desk=desk,
+        view=replace(live.view, exchange=desk.exchange, _chances={}),
+        sleep=asyncio.sleep,
+        settings=resources.caches.settings.current,
+    )
+    return ShadowedOrders(live=live, twin=twin)
 
 
 def _upkeep_job(resources: Resources) -> UpkeepJob:

@@ -101,9 +101,13 @@ def signals(
         "confidence": "CONFIDENCE",
         "status": "STATUS",
         "status_reason": "WHY",
+        "shadow_status": "TWIN",
+        "shadow_reason": "WHY TWIN",
         "model": "MODEL",
         "reason": "REASON",
     }
+    if not any(row.shadow_status for row in rows):
+        columns = {name: each for name, each in columns.items() if not name.startswith("shadow")}
     show(rows, columns, as_json=as_json, empty="No signals.")
 
 

@@ -17,6 +17,7 @@ from daemon.commands.options import ConfigOption, JsonOption, fail, read_config
 from daemon.commands.session import with_database
 from daemon.commands.tables import console, number, to_json
 from daemon.statistics import Numbered, Stats, collect, from_lines, numbered
+from jobs.store.shadow import Difference
 from jobs.store.statistics import JobStats, ModelDay
 
 DAY = timedelta(hours=24)
@@ -80,6 +81,9 @@ def _show(result: Stats) -> None:
     out.print(_jobs(result.jobs) if result.jobs else "No slots.")
     out.print()
     out.print(_days(result.days) if result.days else "No model calls.")
+    if result.shadow is not None:
+        out.print()
+        out.print(_shadow(result.shadow))
     if result.malformed:
         typer.echo(f"{result.malformed} lines could not be counted, for example:", err=True)
         for fault in result.faults:
@@ -116,6 +120,32 @@ def _days(rows: list[ModelDay]) -> Table:
         counts = (row.calls, row.ok, row.tokens_in, row.tokens_out, row.tokens_thought)
         cost = f"{'at most ' if row.is_estimate else ''}{number(row.cost_usd)}"
         table.add_row(row.day.isoformat(), row.model, *(f"{each:,}" for each in counts), cost)
+    return table
+
+
+def _shadow(row: Difference) -> Table:
+    """The live account beside its paper twin."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    heads = ("SHADOW", "SIGNALS", "SAME END", "EXECUTED", "BOTH FILLED", "LIVE PAID MORE", "PROFIT")
+    for heading in heads:
+        table.add_column(heading, justify="left" if heading == "SHADOW" else "right")
+    same = f"{row.same / row.signals:.1%}"
+    worse = "-" if row.worse_bps is None else f"{row.worse_bps:+.2f} bps"
+    for name, executed, profit in (
+        ("live", row.live_executed, row.live_pnl_krw),
+        ("paper twin", row.twin_executed, row.twin_pnl_krw),
+    ):
+        earned = "-" if profit is None else f"{profit:+,.0f} KRW"
+        is_live = name == "live"
+        table.add_row(
+            name,
+            f"{row.signals:,}" if is_live else "",
+            same if is_live else "",
+            f"{executed:,}",
+            f"{row.pairs:,}" if is_live else "",
+            worse if is_live else "",
+            earned,
+        )
     return table
 
 

@@ -62,6 +62,8 @@ class SignalRow:
     confidence: Decimal
     status: str
     status_reason: str | None
+    shadow_status: str | None
+    shadow_reason: str | None
     reason: str
     source: str
     model: str

@@ -47,7 +47,8 @@ class Desk:
 
     `mode` stands in every row and query. `epoch` is the leadership under which orders are made;
     with `account` set no order leaves once a later leader of that account exists. While
-    `halt_file` exists trading is halted, whatever the settings say.
+    `halt_file` exists trading is halted, whatever the settings say. `is_twin`: the paper account
+    that shadows a live one, whose ends of signals stand beside the live ones.
     """
 
     db: Database
@@ -60,6 +61,7 @@ class Desk:
     patience: Patience = field(default_factory=Patience)
     name_order: Callable[[datetime], str] = new_identifier
     halt_file: Path | None = None
+    is_twin: bool = False
 
     def with_halt_file(self, settings: Settings) -> Settings:
         """The settings in force: halted as well while the file is there. Looks every time."""

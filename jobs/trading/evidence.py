@@ -53,6 +53,7 @@ async def settle(desk: Desk, order_id: int, seen: Order) -> Settled:
     async with desk.db.begin() as conn:
         before = await order_store.lock(conn, order_id)
         settled = await _settle(conn, before, seen, at)
+        await _close_signal(conn, settled, is_twin=desk.is_twin)
     _tell(settled)
     return settled
 
@@ -91,17 +92,22 @@ async def _settle(conn: AsyncConnection, before: OrderRow, seen: Order, at: date
 
 
 async def _take_over(conn: AsyncConnection, order: OrderRow, seen: Order, at: datetime) -> OrderRow:
-    """The venue has it: from `sent` or `unknown` to `wait`, and its signal is executed."""
+    """The venue has it: from `sent` or `unknown` to `wait`."""
     if order.state is State.WAIT:
         return order
     arrow = states.accept if order.state is State.SENT else states.adopt
-    order = await order_store.move(
+    return await order_store.move(
         conn, order, arrow, _note(f"{arrow.name}ed", seen, at), uuid=seen.uuid
     )
-    if order.signal_id is not None:
+
+
+async def _close_signal(conn: AsyncConnection, settled: Settled, *, is_twin: bool) -> None:
+    """A signal is executed once the venue has its order."""
+    order = settled.order
+    was_taken_over = settled.before.state not in FINAL and settled.before.state is not State.WAIT
+    if was_taken_over and order.signal_id is not None:
         reason = f"order {order.identifier}"
-        await order_store.close_signal(conn, order.signal_id, "executed", reason)
-    return order
+        await order_store.close_signal(conn, order.signal_id, "executed", reason, is_twin=is_twin)
 
 
 async def _finish(conn: AsyncConnection, order: OrderRow, seen: Order, at: datetime) -> OrderRow:

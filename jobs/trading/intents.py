@@ -72,7 +72,9 @@ async def reserve(
         verdict = assess(wish, portfolio, settings, rules, now=now)
         if isinstance(verdict, Refusal):
             if signal is not None and verdict.final:
-                await order_store.close_signal(conn, signal.id, "refused", verdict.reason)
+                await order_store.close_signal(
+                    conn, signal.id, "refused", verdict.reason, is_twin=desk.is_twin
+                )
             return verdict
         return await order_store.insert_intent(
             conn, wish, verdict, mode=desk.mode, epoch=desk.epoch, at=now
@@ -206,7 +208,9 @@ async def _refuse(desk: Desk, order: OrderRow, reason: str) -> OrderRow:
         note = Note(kind="post.refused", at=at, detail={"reason": reason})
         present = await order_store.move(conn, present, arrow, note, reason=reason)
         if present.signal_id is not None and not reason.startswith(NEVER_SENT):
-            await order_store.close_signal(conn, present.signal_id, "refused", reason)
+            await order_store.close_signal(
+                conn, present.signal_id, "refused", reason, is_twin=desk.is_twin
+            )
     _tell_state(present, "sent")
     return present
 
