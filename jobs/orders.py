@@ -17,7 +17,6 @@ from decimal import Decimal
 
 from loguru import logger
 from sqlalchemy.ext.asyncio import AsyncConnection
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from jobs.errors import JobError, Transient
 from jobs.spec import Incident, Sleep, Slot
