@@ -1,6 +1,7 @@
 """The real daemon with levers inside: faults that nothing outside a process can cause.
 
-Started like `upbitd`; reads `name value` lines from standard input (value JSON, null undoes).
+Its argument is the configuration; it reads `name value` lines from standard input (value JSON,
+null undoes).
 Everything that no lever holds is the daemon as it is.
 """
 
@@ -8,15 +9,17 @@ import asyncio
 import functools
 import inspect
 import json
+import os
 import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 
 from daemon import app, scheduler
-from daemon.__main__ import main
+from daemon.config import load
 from health import checks
 from health.watchdog import Heartbeats
 from jobs.market import MarketJob
@@ -179,4 +182,4 @@ def spin(seconds: float) -> None:
 
 if __name__ == "__main__":
     install()
-    main()
+    sys.exit(app.main(load(Path(sys.argv[1]), os.environ), os.environ))

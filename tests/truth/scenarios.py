@@ -35,12 +35,12 @@ DELETE FROM fills; DELETE FROM order_events; DELETE FROM orders; DELETE FROM sig
 DELETE FROM llm_calls; DELETE FROM market_data
 """
 
-QUIET = Setup(market_every="1h", signals_every="1h", orders_every="1h", redis=True)
+QUIET = Setup(market_every="24h", signals_every="24h", orders_every="24h", redis=True)
 """Nothing is due: what is not well is what the scenario did."""
 LIVE = Setup()
 """Jobs run every few seconds and trade."""
 POOR = Setup(budget="0.0")
-STANDBY = Setup(standby=True, market_every="1h", signals_every="1h", orders_every="1h")
+STANDBY = Setup(standby=True, market_every="24h", signals_every="24h", orders_every="24h")
 
 WORLDS: Mapping[str, Setup] = {"quiet": QUIET, "live": LIVE, "poor": POOR, "standby": STANDBY}
 

@@ -239,7 +239,7 @@ class Daemon:
         }
         script = Path(__file__).with_name("faulty_daemon.py")
         self.process = subprocess.Popen(
-            [sys.executable, str(script), "run", "--config", str(self._config)],
+            [sys.executable, str(script), str(self._config)],
             env={**os.environ, **keys, "UPBITD_LOG__FORMAT": "json", **self.environ},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
