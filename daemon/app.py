@@ -34,6 +34,7 @@ from daemon.limits import RecentRuns
 from daemon.logs import Logs, configure
 from daemon.metrics import JobMetric, Metrics
 from daemon.notify import Notify
+from daemon.pool_metrics import watch_pool
 from daemon.port import Answers, make_server
 from daemon.reach import reach
 from daemon.resources import (
@@ -286,6 +287,7 @@ async def _watch_over(
         background.start("shared cache", caches.follow())
     background.start("cache report", report_hourly(caches.stats, opened.outbox))
     caches.watch(opened.metrics)
+    watch_pool(opened.metrics, resources.base.database.pool_stats)
     await caches.warm(host.config.trading.markets.names)
     if host.server is not None:
         background.start("postgres", host.server.watch(sleep=asyncio.sleep))

@@ -19,6 +19,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
+from daemon.loans import Loan, Loans
 from daemon.slow_queries import timed_cursor
 from jobs.errors import Permanent, Unavailable
 from jobs.spec import current_lane
@@ -52,6 +53,7 @@ class PoolOptions:
     start_timeout_s: float = 10.0
     application_name: str = "upbitd"
     kept_for_orders: int = 0
+    hold_limit_s: float = 60.0
 
 
 @asynccontextmanager
@@ -71,7 +73,11 @@ async def open_database(url: str, options: PoolOptions | None = None) -> AsyncIt
         with translated():
             async with engine.connect() as connection:  # SQLAlchemy's own first questions
                 await connection.execute(text("SELECT 1"))
-        yield Database(engine=engine, checkout=_lender(pool), pool_stats=pool.stats)
+        watch = asyncio.create_task(pool.loans.watch())
+        try:
+            yield Database(engine=engine, checkout=_lender(pool), pool_stats=pool.stats)
+        finally:
+            watch.cancel()
         await engine.dispose()
     finally:
         await pool.close(timeout=CLOSE_TIMEOUT_S)
@@ -111,6 +117,7 @@ async def _await_server(url: str, where: str, timeout_s: float) -> None:
 
 class _Connection(psycopg.AsyncConnection[Any]):
     lender: "_Pool | None" = None
+    loan: Loan | None = None
     is_shared = False
 
     async def close(self) -> None:
@@ -138,6 +145,7 @@ class _Pool(AsyncConnectionPool[_Connection]):
     busy = 0
     exhausted = 0
     kept = 0
+    loans: Loans
     _sharers = 0
 
     @cached_property
@@ -159,6 +167,7 @@ class _Pool(AsyncConnectionPool[_Connection]):
                 raise self._refusal(str(exc), self.max_size) from exc
             raise
         self.busy += 1
+        connection.loan = self.loans.begin(connection.info.backend_pid)
         connection.lender, connection.is_shared = self, is_shared
         return connection
 
@@ -167,6 +176,7 @@ class _Pool(AsyncConnectionPool[_Connection]):
         if conn.lender is not None:
             conn.lender = None
             self.busy -= 1
+            self.loans.end(conn.loan)
             if conn.is_shared:
                 self.shared.release()
             await super().putconn(conn)
@@ -201,6 +211,7 @@ class _Pool(AsyncConnectionPool[_Connection]):
             max=now["pool_max"],
             busy=self.busy,
             exhausted=self.exhausted,
+            held_too_long=self.loans.too_long,
         )
 
 
@@ -239,6 +250,7 @@ def _make_pool(url: str, options: PoolOptions) -> _Pool:
         close_returns=True,  # without it every connection that SQLAlchemy closes is lost
         open=False,
     )
+    pool.loans = Loans(options.hold_limit_s)
     pool.kept = min(options.kept_for_orders, options.pool_max - 1)
     return pool
 

@@ -36,7 +36,8 @@ class PoolExhausted(Unavailable):
 class PoolStats:
     """The pool now: connections it has, those free, callers waiting, and its limit.
 
-    `busy` are in use; `exhausted` counts the requests that found no connection since the start.
+    `busy` are in use; `exhausted` counts the requests that found no connection since the start,
+    and `held_too_long` the connections that were not given back in time.
     """
 
     size: int
@@ -45,6 +46,7 @@ class PoolStats:
     max: int
     busy: int
     exhausted: int
+    held_too_long: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

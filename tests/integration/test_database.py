@@ -325,3 +325,24 @@ async def test_a_quick_statement_is_not_logged(
     async with small.begin() as connection:
         await connection.execute(text("SELECT 1"))
     assert [r for r in log_records if r["extra"].get("event") == "db.slow_query"] == []
+
+
+async def test_a_connection_that_is_not_given_back_is_told_of_once_with_its_line(
+    dsn: str, log_records: "list[Record]"
+) -> None:
+    async def forgetful(database: Database) -> None:
+        async with database.begin() as connection:
+            await connection.execute(text("SELECT 1"))
+            while not database.pool_stats().held_too_long:  # noqa: ASYNC110 (nobody has an event)
+                await asyncio.sleep(0.001)
+
+    options = replace(SMALL, hold_limit_s=0.01)
+    async with open_database(dsn, options) as database:
+        async with asyncio.timeout(30):
+            await forgetful(database)
+        assert database.pool_stats().held_too_long == 1
+    told = [r["extra"] for r in log_records if r["extra"].get("event") == "db.connection_held"]
+    assert len(told) == 1
+    assert "forgetful" in told[0]["where"][0]
+    assert "test_database.py" in told[0]["where"][0]
+    assert told[0]["held_s"] >= 0
