@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from daemon.commands.options import ConfigOption, JsonOption, fail, read_config
+from daemon.commands.options import BAD_CONFIGURATION, ConfigOption, JsonOption, fail, read_config
 from daemon.commands.session import with_database
 from daemon.commands.settings import halt_now, outbox
 from daemon.commands.tables import plain, to_json
@@ -53,7 +53,9 @@ def flatten(
 
     Example: upbitd flatten --halt --yes
     """
-    settings = read_config(config)
+    settings = read_config(config, keys=False)
+    if settings.trading.mode == "live" and upbit_keys(settings) is None:
+        fail("live orders need UPBIT_ACCESS_KEY and UPBIT_SECRET_KEY", BAD_CONFIGURATION)
     there = with_database(settings, lambda db: _count(db, settings))
     if not yes:
         _confirm(there, settings)
