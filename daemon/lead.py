@@ -7,7 +7,7 @@ import socket
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import islice
 
@@ -33,10 +33,11 @@ from jobs.store.fence import StaleEpoch
 CHUNK = 1000
 DOWN = "not running then"
 LANE = "scheduler"
-PASS_LIMIT_S = 10.0
+PASS_LIMIT_S = 8.0
 TRY_AGAIN_S = 0.5
 RECONCILE_AGAIN_S = 2.0
 REPEATS_SINCE = timedelta(days=2)
+REPEATED_SINCE = timedelta(hours=1)
 
 OnDeferred = Callable[[str, datetime], Awaitable[None]]
 
@@ -49,6 +50,13 @@ class Shift:
 
     runner: Runner
     reconcile: Callable[[], Awaitable[object]]
+
+
+@dataclass(slots=True)
+class Memory:
+    """What one leadership leaves to the next in the same process: until when it handed over."""
+
+    left_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +78,7 @@ class Duty:
     notifier: Notifier
     grace_s: float
     make_shift: Callable[[Leadership, OnDeferred], Shift]
+    memory: Memory = field(default_factory=Memory)
 
 
 def claim_of(config: Config, database_url: str, session: str) -> Claim:
@@ -109,10 +118,10 @@ async def lead_until_stopped(duty: Duty, stop: Stop) -> None:
 async def _lead(duty: Duty, leadership: Leadership, stop: Stop) -> None:
     """Run slots until asked to stop or the lease is lost, then drain."""
     over = asyncio.Event()
-    watch = asyncio.create_task(_watch(leadership, stop, over))
-    duty.ledger.lead(leadership.fence)
     clock = await _slot_clock(duty)
     lead = _Lead(duty, leadership, clock)
+    duty.ledger.lead(leadership.fence)
+    watch = asyncio.create_task(_watch(leadership, stop, over))
     try:
         await duty.ledger.close_abandoned()
         if not await unless(over, _reconciled(duty, lead.shift)):
@@ -125,6 +134,7 @@ async def _lead(duty: Duty, leadership: Leadership, stop: Stop) -> None:
     finally:
         watch.cancel()
         lead.end()
+        duty.memory.left_at = lead.scheduler.handed_until or duty.memory.left_at
         is_asked = stop.asked.is_set()
         await _drain(duty, lead.shift.runner, stop, duty.grace_s if is_asked else 0.0)
         duty.ledger.lead(None)
@@ -265,11 +275,16 @@ async def _drain(duty: Duty, runner: Runner, stop: Stop, grace_s: float) -> None
 
 async def catch_up(duty: Duty, clock: SlotClock) -> datetime:
     """Write the slots that came due while nobody ran them; return until when that is done."""
-    newest = await runs.newest(duty.database)
     until = clock.look()
+    newest = await runs.newest(duty.database)
+    repeated = await runs.newest_repeated(duty.database, until - REPEATED_SINCE, until)
     for job, schedule in duty.schedules.items():
-        if job in newest:
-            await _skip_missed(duty, job, schedule.between(newest[job], until))
+        ends = [newest[job]] if job in newest else []
+        if ends and newest[job] > until:  # the wall was set back: newest is from before that
+            ends = [each for each in (repeated.get(job), duty.memory.left_at) if each is not None]
+        if ends and max(ends) <= until:
+            missed = (clock.label(each) for each in schedule.between(max(ends), until))
+            await _skip_missed(duty, job, missed)
     for job, each in (await job_controls.read(duty.database)).items():
         if each.follow_up_at is not None and each.follow_up_at <= until:
             await duty.ledger.skip_missed(job, [each.follow_up_at], DOWN)

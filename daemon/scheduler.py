@@ -140,7 +140,10 @@ class Listener:
 
 
 class Scheduler:
-    """Hands over every instant of every schedule once, late ones included."""
+    """Hands over every instant of every schedule once, late ones included.
+
+    `handed_until` is the present of the last completed pass, None before the first.
+    """
 
     def __init__(self, listener: Listener, clock: SlotClock | None = None) -> None:
         self._tell = listener
@@ -150,6 +153,7 @@ class Scheduler:
         self._extra: dict[str, tuple[datetime, float]] = {}
         self._unasked: dict[str, datetime] = {}
         self._failing: set[str] = set()
+        self.handed_until: datetime | None = None
 
     def start(self, schedules: Mapping[str, Schedule], after: datetime) -> None:
         """Begin; the first instants handed over are the first ones later than `after`."""
@@ -194,6 +198,7 @@ class Scheduler:
             if self._clock.rewinds != self._rewinds:
                 self._rewind(before, now)
             wait_s = min(self._look_at_extra(), self._look_at_all(now))
+            self.handed_until = now
         self._recovered("pass")
         self._tell.passed()
         return wait_s
@@ -201,8 +206,9 @@ class Scheduler:
     def _look_at_all(self, now: datetime) -> float:
         wait_s = PASS_EVERY_S
         for job in self._timer.jobs():
+            due = job.next_run_time  # looking moves it on
             wait_s = min(wait_s, self._guarded(job, now))
-            if job.next_run_time is None or job.next_run_time > now + PASS:
+            if due > now + PASS:
                 break  # the others are due later still
         return wait_s
 

@@ -125,3 +125,15 @@ async def past(db: Database, since: datetime) -> tuple[datetime | None, int]:
     repeats = select(func.max(microsecond)).where(job_runs.c.scheduled_at > since)
     async with db.begin() as tx:
         return (await tx.execute(newest)).scalar(), (await tx.execute(repeats)).scalar() or 0
+
+
+async def newest_repeated(db: Database, since: datetime, until: datetime) -> dict[str, datetime]:
+    """Return the instant of every job's newest repetition between the two."""
+    microsecond = func.extract("microseconds", job_runs.c.scheduled_at).cast(BigInteger) % 1000
+    last = (
+        select(job_runs.c.job, func.max(job_runs.c.scheduled_at))
+        .where(job_runs.c.scheduled_at.between(since, until), microsecond > 0)
+        .group_by(job_runs.c.job)
+    )
+    async with db.begin() as tx:
+        return {row[0]: row[1] for row in await tx.execute(last)}

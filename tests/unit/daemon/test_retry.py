@@ -117,7 +117,7 @@ def test_a_budget_allows_what_was_paid_in_and_keeps_some_for_the_urgent() -> Non
     assert budget.left == 4.0
 
 
-def test_what_is_not_allowed_is_not_tried_again(run_virtual) -> None:
+def test_what_is_not_allowed_is_not_tried_again(run_virtual: Any) -> None:
     flaky, progress = Flaky(Unavailable("down")), Progress()
 
     async def main() -> str:
