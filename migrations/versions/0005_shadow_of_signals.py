@@ -10,11 +10,10 @@ depends_on = None
 
 def upgrade() -> None:
     """Add two columns that stay empty without a twin: no row is rewritten."""
-    op.execute("ALTER TABLE signals ADD COLUMN shadow_status text, ADD COLUMN shadow_reason text")
-    # known to hold for the empty column: nothing is scanned
     op.execute(
-        "ALTER TABLE signals ADD CONSTRAINT signals_shadow_status_check "
-        "CHECK (shadow_status IN ('executed', 'refused', 'expired')) NOT VALID"
+        "ALTER TABLE signals ADD COLUMN shadow_status text "
+        "CHECK (shadow_status IN ('executed', 'refused', 'expired')), "
+        "ADD COLUMN shadow_reason text"
     )
 
 
