@@ -110,6 +110,23 @@ def test_slots_are_handed_over_in_time_and_none_after_stop(run_virtual: Any) -> 
     assert handed.passes >= 31
 
 
+def test_schedules_that_are_due_together_are_handed_over_together(run_virtual: Any) -> None:
+    handed = Handed()
+    periods = {"slow": 3600 * S, "first": 20 * S, "second": 20 * S, "quick": S}
+
+    async def main() -> None:
+        scheduler = handed.scheduler()
+        scheduler.start({name: Schedule.every(each) for name, each in periods.items()}, AT - S)
+        await asyncio.sleep(20.5)
+        scheduler.stop()
+
+    run_virtual(main())
+    assert handed.missed == []
+    assert [each for name, each in handed.slots if name == "quick"] == [[n] for n in range(21)]
+    assert handed.of("slow") == [0]
+    assert handed.of("first") == handed.of("second") == [0, 20]
+
+
 def test_after_a_blocked_loop_all_missed_instants_come_in_one_call(run_virtual: Any) -> None:
     handed = Handed()
 
