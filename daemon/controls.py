@@ -84,11 +84,14 @@ class Controls:
 
     async def _apply(self) -> None:
         async with self._one_at_a_time:
-            if self._follower is None:
+            follower = self._follower
+            if follower is None:
                 return
             controls = await job_controls.read(self._db)
-            self._follower.pause([job for job, each in controls.items() if each.paused])
+            if self._follower is not follower:
+                return  # it was detached, or followed by another, meanwhile
+            follower.pause([job for job, each in controls.items() if each.paused])
             for job, each in controls.items():
                 is_asked = each.runs_done < each.runs_asked
                 if is_asked and await job_controls.take_run(self._db, job):
-                    self._follower.run_now(job)
+                    follower.run_now(job)

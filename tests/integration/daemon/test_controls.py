@@ -69,6 +69,18 @@ async def test_an_asked_run_waits_for_a_leader_and_is_taken_once(
     assert (first.ran, second.ran) == (["market"], [])
 
 
+async def test_who_goes_while_the_controls_are_read_is_not_told(
+    database: Database, dsn: str
+) -> None:
+    await job_controls.pause(database, ["orders"], paused=True, by="test")
+    shift, controls = Shift(), Controls(database, dsn)
+    attaching = asyncio.create_task(controls.attach(shift))
+    await asyncio.sleep(0)  # it has begun to read
+    controls.detach()
+    await attaching
+    assert shift.paused == []
+
+
 async def test_the_listener_comes_back_after_its_connection_was_lost(
     database: Database, dsn: str
 ) -> None:
