@@ -5,7 +5,6 @@ minute; then the replay plays the same minutes. Its source is an oracle that has
 shown, so that the smallest difference in what the two show would change what is traded.
 """
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -14,11 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fixtures.oracle import Oracle
 from fixtures.trading import Alerts, HandClock
 from sqlalchemy import select
 
-from jobs import decisions
-from jobs.decisions import Decision, Inputs, MarketInput, Verdict
 from jobs.orders import OrdersJob
 from jobs.replay.feed import SourceFeed, snapshot
 from jobs.replay.recording import read_files
@@ -55,35 +53,6 @@ NERVOUS = Settings(
     position_size_pct=Decimal(30),
     max_position_krw=Decimal(2_500_000),
 )
-
-
-@dataclass(frozen=True)
-class Oracle:
-    """Decides by a hash of everything it sees, buying twice as often as it sells."""
-
-    async def decide(self, inputs: Inputs) -> Verdict:
-        return Verdict(decisions=tuple(map(_by_hash, inputs.markets)), model="oracle")
-
-
-def _by_hash(market: MarketInput) -> Decision:
-    shown = replace(market, market_data_id=0)
-    candles = [
-        tuple(map(str, (c.ts, c.open, c.close, c.volume.normalize()))) for c in shown.candles
-    ]
-    facts = (
-        shown.market,
-        shown.name,
-        shown.price.normalize(),
-        f"{shown.change_rate:.12f}",
-        shown.value_24h.normalize(),
-        sorted(shown.features.values.items()),
-        shown.holding and (f"{shown.holding.return_pct:.10f}", shown.holding.held_minutes),
-        candles,
-    )
-    number = int.from_bytes(hashlib.sha256(repr(facts).encode()).digest()[:4], "big")
-    action: decisions.Action = ("buy", "buy", "sell", "hold")[number % 4]
-    confidence = Decimal(5000 + number % 5000) / 10_000
-    return Decision(market=market.market, action=action, confidence=confidence, reason="a hash")
 
 
 @dataclass(frozen=True, kw_only=True)
