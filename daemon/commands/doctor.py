@@ -3,12 +3,14 @@
 import asyncio
 import os
 import sys
+from typing import Annotated
 
 import typer
 from rich.table import Table
 from rich.text import Text
 
-from daemon.commands.options import ConfigOption, JsonOption
+from daemon.commands.database_report import show_database
+from daemon.commands.options import ConfigOption, JsonOption, read_config
 from daemon.commands.tables import console, show
 from daemon.config import ConfigError, load
 from daemon.config_sections import LogConfig
@@ -24,13 +26,24 @@ MARKS = {
 }
 
 
-def doctor(config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
+def doctor(
+    config: ConfigOption = None,
+    *,
+    as_json: JsonOption = False,
+    of_database: Annotated[
+        bool,
+        typer.Option("--database", help="Look into the database: slow, large, unused, held open."),
+    ] = False,
+) -> None:
     """Check everything that the daemon needs and name each fault with its mend. Exit 1 on a fault.
 
     Nothing is changed anywhere; the order that it tries goes to Upbit's test endpoint.
 
     Example: upbitd doctor --config /etc/upbitd/config.toml
     """
+    if of_database:
+        is_good = show_database(read_config(config, keys=False), as_json=as_json)
+        raise typer.Exit(int(not is_good))
     try:
         settings = load(config, os.environ, keys=False)
     except ConfigError as error:
