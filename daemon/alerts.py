@@ -21,6 +21,8 @@ from jobs.store.db import Database
 
 POLL_S = 5.0
 STORE_TIMEOUT_S = 5.0
+LEASE_SPARE_S = 5.0
+"""What a hook may take beyond its time limit to end, before another may tell it the same."""
 FIRST_WAIT_S = 5.0
 LONGEST_WAIT_S = 900.0
 MOST_WAITING = 1000
@@ -210,7 +212,7 @@ class Outbox:
 
     async def _tell(self, hook: Hook) -> None:
         """Tell one hook everything due, until it fails or nothing is left."""
-        lease = timedelta(seconds=hook.timeout_s + 60)
+        lease = timedelta(seconds=hook.timeout_s + LEASE_SPARE_S)
         while (due := await store.claim(self._db, hook.name, self._clock(), lease)) is not None:
             error = await self._send(hook, self._body(due), due.attempts)
             if error is None:

@@ -165,9 +165,11 @@ def check_scheduler(
     found = [finding for lane in facts.lanes if (finding := _lane_finding(lane))]
     if not facts.lanes:
         found.append((Status.UNHEALTHY, "no lane has reported progress"))
-    if facts.role != "leader" and facts.database_fault:
-        found.append((Status.UNHEALTHY, f"no job can run: {facts.database_fault}"))
-    elif facts.role == "starting":
+    if facts.database_fault:
+        # a leader's jobs still say for themselves how they fare; no slot can be claimed now
+        bad = Status.DEGRADED if facts.role == "leader" else Status.UNHEALTHY
+        found.append((bad, f"no job can run: {facts.database_fault}"))
+    if facts.role == "starting" and not facts.database_fault:
         found.append((Status.DEGRADED, f"still starting{_because(facts.reason)}"))
     elif facts.role == "leader":
         if not facts.jobs:

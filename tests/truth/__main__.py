@@ -59,6 +59,7 @@ def as_row(outcome: Outcome) -> dict[str, Any]:
         "named_s": outcome.named_s,
         "detected_s": outcome.detected_s,
         "recovered_s": outcome.recovered_s,
+        "named": {cell.component: cell.named_s for cell in outcome.cells},
         "took_ms": outcome.took_ms,
         "faults": outcome.faults,
         "causes": {cell.component: cell.cause for cell in outcome.cells if cell.cause},

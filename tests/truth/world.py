@@ -28,7 +28,7 @@ from health.report import COMPONENTS
 ROLE, PASSWORD = "upbitd_truth", "a-password-of-the-truth-table"
 GEMINI_KEY = "SANDBOX-GEMINI-KEY-NOT-A-REAL-ONE"
 READY_S = 60.0
-KEPT_LINES = 400
+KEPT_LINES = 20_000
 QUICK = {"fsync": "off", "full_page_writes": "off", "shared_buffers": "32MB"}
 
 CONFIG = """
@@ -243,6 +243,7 @@ class Daemon:
             env={**os.environ, **keys, "UPBITD_LOG__FORMAT": "json", **self.environ},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,  # where all threads were when it was ended: not of interest
             text=True,
         )
         listening = threading.Event()

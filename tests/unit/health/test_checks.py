@@ -301,7 +301,10 @@ STANDBY = SchedulerFacts(role="standby", lanes=(LOOP,), jobs=())
             replace(STANDBY, role="starting", reason="comparing"),
             (DEGRADED, "still starting: comparing"),
         ),
-        (replace(scheduler(JOB), database_fault="it is away"), (HEALTHY, None)),
+        (
+            replace(scheduler(JOB), database_fault="it is away"),
+            (DEGRADED, "no job can run: it is away"),
+        ),
         (replace(scheduler(JOB), unwritten_since=ago(seconds=7)), (HEALTHY, None)),
         (
             replace(scheduler(JOB), unwritten_since=ago(seconds=9)),
