@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run test lint format bench lock clean
+.PHONY: help setup setup-dev run test prove properties lint format bench lock clean
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-deps
@@ -40,6 +40,12 @@ run: setup ## the demo: daemon, local exchange and local Gemini; Ctrl-C stops it
 
 test: setup-dev ## the whole suite with coverage, on a real Postgres and Redis
 	@$(BIN)/pytest --numprocesses 2 --dist loadfile --cov --cov-report=term --cov-fail-under=90
+
+prove: setup-dev ## kill the order path everywhere, whatever the exchange answers: 0 doubled, 0 lost
+	@PYTHONPATH=tests $(BIN)/python -m proof
+
+properties: setup-dev ## many random histories of trading against the invariants of its books
+	@UPBITD_EXAMPLES=300 $(BIN)/pytest -q -p no:randomly --timeout=3600 -s tests/integration/jobs/trading/test_properties.py
 
 lint: setup-dev ## ruff, mypy strict, import-linter
 	@$(BIN)/ruff check .

@@ -24,6 +24,7 @@ from proof.report import print_table
 from proof.servers import databases
 from proof.worker import Share
 
+PROGRESS = 100
 REDUCED = Share(every=9, only=("answered", "reset before", "reset after", "429", "malformed"))
 CARELESS = Share(every=4, only=("reset after", "502 after"), paths=("entry",), is_careless=True)
 
@@ -101,8 +102,8 @@ def _read(worker: "subprocess.Popen[str]", lines: list[str]) -> None:
         raise RuntimeError("the worker has no output")
     for line in worker.stdout:
         lines.append(line)
-        if sys.stderr.isatty() and len(lines) % 25 == 0:
-            print(f"\r{len(lines)} cells", end="", file=sys.stderr, flush=True)
+        if len(lines) % PROGRESS == 0:
+            print(f"{len(lines)} cells", file=sys.stderr, flush=True)
     worker.wait()
 
 
