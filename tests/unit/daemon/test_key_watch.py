@@ -1,0 +1,88 @@
+"""A key that expires soon is told of in time; a new one ends the alert."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from daemon.key_watch import AGAIN_S, EVERY_S, KeyWatch
+from jobs.errors import Unavailable
+from jobs.spec import Incident
+from jobs.upbit.wire import ApiKey
+
+NOW = datetime(2026, 11, 20, 3, 0, tzinfo=UTC)
+
+
+class Told:
+    """A notifier that keeps what it was told."""
+
+    def __init__(self) -> None:
+        self.incidents: list[Incident] = []
+        self.resolved: list[str] = []
+
+    async def notify(self, incident: Incident) -> None:
+        self.incidents.append(incident)
+
+    async def resolve(self, incident: str) -> None:
+        self.resolved.append(incident)
+
+
+def watch(told: Told, *keys: ApiKey, away: int = 0) -> KeyWatch:
+    answers = iter(range(away))
+
+    async def list_keys() -> Sequence[ApiKey]:
+        if next(answers, None) is not None:
+            raise Unavailable("away")
+        return keys
+
+    return KeyWatch(access_key="OURS", list_keys=list_keys, notifier=told, clock=lambda: NOW)
+
+
+def key(left: timedelta, access_key: str = "OURS") -> ApiKey:
+    return ApiKey(access_key=access_key, expire_at=NOW + left)
+
+
+@pytest.mark.parametrize(
+    ("left", "severity", "says"),
+    [
+        (timedelta(days=13), "warning", "in 13 days, on 2026-12-03 03:00 UTC"),
+        (timedelta(days=1, hours=1), "critical", "in 1 days"),
+        (timedelta(hours=-1), "critical", "It expires already"),
+    ],
+)
+async def test_a_key_that_expires_soon_is_told_of(
+    left: timedelta, severity: str, says: str
+) -> None:
+    told = Told()
+    await watch(told, key(timedelta(days=300), "ANOTHER"), key(left)).look()
+    (incident,) = told.incidents
+    assert (incident.kind, incident.severity) == ("key_expiring", severity)
+    assert says in incident.message
+    assert "OURS" not in incident.message + incident.title
+
+
+async def test_a_key_with_time_left_ends_the_alert() -> None:
+    told = Told()
+    await watch(told, key(timedelta(days=15))).look()
+    assert (told.incidents, told.resolved) == ([], ["key_expiring"])
+
+
+async def test_a_list_without_our_key_says_nothing() -> None:
+    told = Told()
+    await watch(told, key(timedelta(days=1), "ANOTHER")).look()
+    assert (told.incidents, told.resolved) == ([], [])
+
+
+async def test_an_exchange_that_is_away_is_asked_again_soon() -> None:
+    told, waits = Told(), []
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 3:
+            raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        await watch(told, key(timedelta(days=1)), away=1).keep(sleep=sleep)
+    assert waits == [AGAIN_S, EVERY_S, EVERY_S]
+    assert len(told.incidents) == 2
