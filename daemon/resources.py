@@ -9,6 +9,7 @@ from loguru import logger
 
 from daemon.caches import Caches, open_caches
 from daemon.config import Config
+from daemon.masking import Masker
 from jobs.decisions import Source
 from jobs.errors import Transient
 from jobs.gates import Closed, Gates
@@ -132,6 +133,7 @@ def _source(base: Foundation, model: GeminiClient | None) -> Source:
             notifier=base.notifier,
             gates=base.gates,
             clock=base.clock,
+            mask=Masker(base.config.sensitive()),
         )
 
     return load_source(base.config.signals.source, {GEMINI: ask_gemini, "rules": RulesSource})

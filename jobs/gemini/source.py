@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from decimal import Decimal
@@ -61,7 +62,8 @@ class GeminiSource:
     """A Source that asks Gemini once about all markets.
 
     An input that was answered within the hour is not asked again: no decision when the answer was
-    good, ModelRejected when it was not.
+    good, ModelRejected when it was not. `mask` takes secrets out of what errors say: a server may
+    repeat what it was sent.
     """
 
     model: Model
@@ -71,6 +73,7 @@ class GeminiSource:
     gates: Gates
     notifier: Notifier
     clock: Clock
+    mask: Callable[[str], str] = str
 
     async def decide(self, inputs: Inputs) -> Verdict:
         """Decisions of one call; its settlement comes back with them, to be stored together.
@@ -152,7 +155,7 @@ class GeminiSource:
             outcome = "timeout"
         elif isinstance(error, Permanent):
             outcome = "refused"
-        return replace(_failure(outcome, cost), error=prompt.storable(str(error)))
+        return replace(_failure(outcome, cost), error=prompt.storable(self.mask(str(error))))
 
     async def _judge(self, call: Call, reply: Reply, inputs: Inputs) -> Verdict:
         settlement = self._settlement(call, reply)
@@ -160,7 +163,9 @@ class GeminiSource:
         try:
             answer = read_answer(reply, markets)
         except ModelRejected as exc:
-            rejected = replace(settlement, outcome="rejected", error=prompt.storable(str(exc)))
+            rejected = replace(
+                settlement, outcome="rejected", error=prompt.storable(self.mask(str(exc)))
+            )
             await self._close(call, rejected)
             await self._notify(REJECTED, "Gemini's answer is not usable", exc, inputs)
             raise
@@ -249,11 +254,11 @@ class GeminiSource:
                 severity="warning",
                 incident=incident,
                 title=title,
-                message=prompt.storable(str(error)),
+                message=prompt.storable(self.mask(str(error))),
                 job=inputs.slot.job,
                 run_id=inputs.slot.run_id,
                 error_type=type(error).__name__,
-                error=prompt.storable(str(error)),
+                error=prompt.storable(self.mask(str(error))),
             )
         )
 
