@@ -11,7 +11,7 @@ from health.watchdog import Heartbeats
 from jobs.spec import Clock
 
 BAD = ("failed", "timeout", "deferred")
-START_WITHIN_S = 10.0
+START_WITHIN_S = 8.0
 """How late a slot may begin, and how long after its deadline a run may end."""
 URGENT = frozenset({"orders"})
 
