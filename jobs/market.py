@@ -121,12 +121,13 @@ class _Run:
         job.plan.forget_others(markets)
         for unit in job.units:
             end, horizon = floor(now, unit), floor(now - job.history, unit)
-            for market in markets:
-                if job.plan.knows(market, unit):
-                    job.plan.extend(market, unit, end=end, horizon=horizon)
-                else:
-                    gaps = await candle_store.gaps(job.db, market, unit, horizon, end)
-                    job.plan.begin(market, unit, end=end, gaps=gaps)
+            known = [market for market in markets if job.plan.knows(market, unit)]
+            for market in known:
+                job.plan.extend(market, unit, end=end, horizon=horizon)
+            new = sorted(set(markets) - set(known))
+            gaps = await candle_store.gaps_of(job.db, new, unit, horizon, end)
+            for market in new:
+                job.plan.begin(market, unit, end=end, gaps=gaps[market])
 
     async def _store_batch(self, pages: list[Page]) -> None:
         async with asyncio.TaskGroup() as group:

@@ -61,17 +61,19 @@ CROSS JOIN LATERAL (
 ) AS newest
 """
 GAPS = """
-SELECT previous + %(step)s, ts
+SELECT market, previous + %(step)s, ts
 FROM (
-    SELECT ts, lag(ts, 1, %(since)s - %(step)s) OVER (ORDER BY ts) AS previous
+    SELECT market, ts,
+        lag(ts, 1, %(since)s - %(step)s) OVER (PARTITION BY market ORDER BY ts) AS previous
     FROM (
-        SELECT ts FROM candles
-        WHERE market = %(market)s AND unit = %(unit)s AND ts >= %(since)s AND ts < %(until)s
-        UNION ALL SELECT %(until)s
+        SELECT market, ts FROM candles
+        WHERE market = ANY (%(markets)s::text[]) AND unit = %(unit)s
+            AND ts >= %(since)s AND ts < %(until)s
+        UNION ALL SELECT unnest(%(markets)s::text[]), %(until)s
     ) AS stored
 ) AS pairs
 WHERE ts > previous + %(step)s
-ORDER BY ts
+ORDER BY market, ts
 """
 WINDOW = """
 SELECT last.market, last.unit, last.ts, last.open, last.high, last.low, last.close,
@@ -149,19 +151,28 @@ async def newest(db: Database, markets: Sequence[str], unit: int) -> dict[str, d
 async def gaps(
     db: Database, market: str, unit: int, since: datetime, until: datetime
 ) -> list[tuple[datetime, datetime]]:
-    """Return what is missing of [since, until): start of the first and end of the last candle.
+    """Return what is missing of one market; see `gaps_of`."""
+    return (await gaps_of(db, [market], unit, since, until))[market]
+
+
+async def gaps_of(
+    db: Database, markets: Sequence[str], unit: int, since: datetime, until: datetime
+) -> dict[str, list[tuple[datetime, datetime]]]:
+    """Return what each market misses of [since, until): start of the first and end of the last.
 
     Each gap is half open, oldest first. The venue has no candle for a minute without a trade, so
     a gap may stay one.
     """
+    found: dict[str, list[tuple[datetime, datetime]]] = {market: [] for market in markets}
     step = timedelta(minutes=unit)
     first, end = _up_to_grid(since, step), _down_to_grid(until, step)
-    if first >= end:
-        return []
-    wanted = {"market": market, "unit": unit, "since": first, "until": end, "step": step}
+    if first >= end or not markets:
+        return found
+    wanted = {"markets": list(found), "unit": unit, "since": first, "until": end, "step": step}
     async with db.connection() as connection:
-        cursor = await connection.execute(GAPS, wanted)
-        return [(start, stop) async for start, stop in cursor]
+        async for market, start, stop in await connection.execute(GAPS, wanted):
+            found[market].append((start, stop))
+    return found
 
 
 async def window(
