@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run test prove properties lint format bench lock clean
+.PHONY: help setup setup-dev run test prove properties lint format bench replay-proof lock clean
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-deps
@@ -12,7 +12,7 @@ FIND_PYTHON = for each in python3.14 python3.13 python3.12 python3.11 python3 py
 	then command -v $$each; exit; fi; done
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 .venv/bin/python:
 	@python=$$($(FIND_PYTHON)); \
@@ -59,6 +59,9 @@ format: setup-dev ## let ruff mend what it can
 
 bench: setup-dev ## measurements beside their references
 	@for each in bench/[a-z]*.py; do echo "== $$each"; $(BIN)/python -m "bench.$$(basename "$$each" .py)"; done
+
+replay-proof: setup-dev ## recorded September 2025 of five markets, replayed twice: result, speed, bit-identity
+	@$(BIN)/python -m bench.replay --html build/replay.html
 
 lock: ## renew both lock files (needs uv): versions and hashes only
 	@options="--universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header --quiet --no-strip-extras"; \
