@@ -10,6 +10,7 @@ Prints a table and ends with 1 unless every cell agrees or is honestly blocked.
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -37,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 2)
     parser.add_argument("--json", action="store_true", help="one line with the counts")
     options = parser.parse_args(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that workers end with us
     share = CARELESS if options.careless else REDUCED if options.reduced else Share()
     started = time.monotonic()
     verdicts = list(play(share, options.workers))
@@ -78,10 +80,14 @@ def play(share: Share, workers: int) -> Iterator[Verdict]:
         ]
         lines: list[str] = []
         readers = [Thread(target=_read, args=(each, lines)) for each in started]
-        for reader in readers:
-            reader.start()
-        for reader in readers:
-            reader.join()
+        try:
+            for reader in readers:
+                reader.start()
+            for reader in readers:
+                reader.join()
+        finally:
+            for each in started:
+                each.terminate()
     failed = [each.returncode for each in started if each.returncode]
     if failed:
         raise RuntimeError(f"workers ended with {failed}")

@@ -103,7 +103,6 @@ class Scenario:
 
 ENTRY_STYLES: tuple[Style, ...] = (
     {"entry_order": "limit"},
-    {"entry_order": "limit", "entry_time_in_force": "ioc"},
     {"entry_order": "limit", "entry_time_in_force": "post_only"},
     {"entry_order": "market"},
     {"entry_order": "best"},
@@ -113,7 +112,6 @@ EXIT_STYLES: tuple[Style, ...] = (
     {"exit_order": "market"},
     {"exit_order": "limit"},
     {"exit_order": "best"},
-    {"exit_order": "best", "exit_time_in_force": "fok"},
 )
 
 SCENARIOS = (
