@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Annotated
 
 import typer
@@ -10,15 +10,14 @@ import typer
 from daemon import schema
 from daemon.commands.options import ConfigOption, fail, read_config
 from daemon.commands.progress import progress
+from daemon.commands.session import EMBEDDED, UNREACHABLE, address_for_command
 from daemon.config import Config
 from daemon.database import without_password
 from daemon.embedded import EmbeddedPostgres
 from daemon.embedded_home import EmbeddedError
 from jobs.errors import JobError
 
-UNREACHABLE = 3
 READING = frozenset({"SELECT", "SHOW", "SET"})
-EMBEDDED = "embedded"
 
 commands = typer.Typer(
     help="Move the database's schema.\n\nExample: upbitd migrate status", no_args_is_help=True
@@ -64,7 +63,7 @@ def status(config: ConfigOption = None) -> None:
 
     Example: upbitd migrate status
     """
-    with _database(read_config(config, keys=False)) as url:
+    with _database(read_config(config, keys=False), beside_daemon=True) as url:
         now = schema.status(url)
         typer.echo(f"database {without_password(url)}")
         typer.echo(f"current  {now.current or 'none'}")
@@ -97,14 +96,18 @@ def _telling(pending: Sequence[str]) -> Iterator[schema.Watch]:
 
 
 @contextmanager
-def _database(config: Config) -> Iterator[str]:
-    """Give the database's address; our own Postgres is started for as long as it takes."""
+def _database(config: Config, *, beside_daemon: bool = False) -> Iterator[str]:
+    """Give the database's address; our own Postgres is started for as long as it takes.
+
+    With `beside_daemon` one that a daemon runs is used as it is; else it ends the command.
+    """
     try:
-        if config.database.url != EMBEDDED:
-            yield config.database.url
-            return
-        with EmbeddedPostgres(config.daemon.state_dir / "postgres") as server:
-            yield server.url
+        with ExitStack() as stack:
+            if beside_daemon or config.database.url != EMBEDDED:
+                yield address_for_command(config, stack)
+            else:
+                root = config.daemon.state_dir / "postgres"
+                yield stack.enter_context(EmbeddedPostgres(root)).url
     except (EmbeddedError, JobError) as error:
         fail(str(error), UNREACHABLE)
 

@@ -27,6 +27,8 @@ COMMANDS: Mapping[str, set[str]] = {
     "settings set": set(),
     "halt": {"--reason"},
     "resume": set(),
+    "flatten": set(),
+    "explain": set(),
     "orders": LISTING,
     "signals": LISTING,
     "positions": LISTING,
@@ -92,6 +94,7 @@ def config(tmp_path: Path, dsn: str) -> str:
         (("settings", "set", "stop_loss_pct", "much"), 2),
         (("halt", "--reason", "a test"), 0),
         (("resume",), 0),
+        (("explain", "1"), 1),
         (("orders",), 0),
         (("signals",), 0),
         (("positions",), 0),
@@ -111,6 +114,7 @@ def test_a_bad_configuration_ends_every_command(tmp_path: Path, name: str) -> No
     path = tmp_path / "config.toml"
     path.write_text("[databse]\n", encoding="utf-8")
     arguments = {
+        "explain": ["1"],
         "migrate down": ["base"],
         "settings get": ["halted"],
         "settings set": ["halted", "true"],

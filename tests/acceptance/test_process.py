@@ -67,6 +67,9 @@ def test_two_daemons_never_share_a_data_directory(start_daemon: Start) -> None:
     second = start_daemon(database="embedded")
     assert second.end() == 3
     assert "in use by process" in second.of("daemon.cannot_start")[0]["error"]
+    config = ["--config", str(first.process.args[-1])]  # type: ignore[index]  # a list, as started
+    status = [sys.executable, "-m", "daemon", "migrate", "status", *config]
+    assert subprocess.run(status, check=False, stdout=subprocess.DEVNULL).returncode == 0
     assert first.stop() == 0
 
 
