@@ -8,6 +8,7 @@ from importlib.resources import files
 from daemon.replay.charts import Dot, Line, framed, histogram, plot
 from daemon.replay.words import (
     NONE,
+    SHARE,
     assumptions,
     hit_range,
     hit_rate,
@@ -110,7 +111,7 @@ def _cards(report: Report) -> str:
 
 def _both(win: float | None, loss: float | None) -> str:
     first = percent(win)
-    return f"{first.removesuffix(' %') if loss is not None else first} / {percent(loss)}"
+    return f"{first.removesuffix(SHARE) if loss is not None else first} / {percent(loss)}"
 
 
 def _equity(report: Report) -> str:
@@ -146,7 +147,7 @@ def _risk_and_luck(report: Report) -> str:
         f'<section class="card"><div class="title"><h2>Drawdown, %</h2>{legend}</div>'
         f"{plot(frame, lines, label='Fall under the highest value so far', tall=False)}</section>"
     )
-    return fall if report.null is None else f'<div class="pair">{fall}{_luck(report)}</div>'
+    return fall if report.null is None else f'<div class="pair even">{fall}{_luck(report)}</div>'
 
 
 def _luck(report: Report) -> str:

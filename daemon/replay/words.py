@@ -8,6 +8,7 @@ from jobs.replay.statistics import Interval
 
 MINUS = "\u2212"
 NONE = "\u2013"
+SHARE = "\u00a0%"  # never on a line of its own
 LUCK = 0.05
 
 
@@ -18,7 +19,7 @@ def percent(value: float | None, digits: int = 2, *, signed: bool = True) -> str
     text = f"{value:+,.{digits}f}" if signed else f"{value:,.{digits}f}"
     if float(text.replace(",", "")) == 0:
         text = text.lstrip("+-")
-    return f"{text.replace('-', MINUS)} %"
+    return f"{text.replace('-', MINUS)}{SHARE}"
 
 
 def won(value: Decimal, *, signed: bool = False) -> str:
