@@ -277,10 +277,12 @@ async def catch_up(duty: Duty, clock: SlotClock) -> datetime:
     """Write the slots that came due while nobody ran them; return until when that is done."""
     until = clock.look()
     newest = await runs.newest(duty.database)
-    repeated = await runs.newest_repeated(duty.database, until - REPEATED_SINCE, until)
+    repeated = await runs.newest_repeated(
+        duty.database, clock.past.repeats, until - REPEATED_SINCE, until
+    )
     for job, schedule in duty.schedules.items():
         ends = [newest[job]] if job in newest else []
-        if ends and newest[job] > until:  # the wall was set back: newest is from before that
+        if ends and clock.is_repeating():  # the wall was set back: newest is from before that
             ends = [each for each in (repeated.get(job), duty.memory.left_at) if each is not None]
         if ends and max(ends) <= until:
             missed = (clock.label(each) for each in schedule.between(max(ends), until))

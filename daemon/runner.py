@@ -117,6 +117,7 @@ class Runner:
         self._specs = specs
         self._means = means
         self._running: dict[str, asyncio.Task[None]] = {}
+        self._unbegun: set[Slot] = set()
         self._queued: dict[str, datetime] = {}
         self._paused: frozenset[str] = frozenset()
         self._healthy: set[str] = set()
@@ -173,12 +174,18 @@ class Runner:
         return not late
 
     def _begin(self, job: str, instant: datetime) -> None:
-        task = asyncio.create_task(self.run(new_slot(job, instant)), name=f"job:{job}")
+        slot = new_slot(job, instant)
+        self._unbegun.add(slot)
+        task = asyncio.create_task(self.run(slot), name=f"job:{job}")
         self._running[job] = task
-        task.add_done_callback(lambda _: self._over(job))
+        task.add_done_callback(lambda _: self._over(slot))
 
-    def _over(self, job: str) -> None:
+    def _over(self, slot: Slot) -> None:
+        job = slot.job
         self._running.pop(job, None)
+        if slot in self._unbegun and self._means.is_ours():
+            self._means.ledger.skip(job, [slot.scheduled_at], "stopped before it ran")
+        self._unbegun.discard(slot)
         if not self._is_over and (instant := self._queued.pop(job, None)) is not None:
             self._begin(job, instant)
 
@@ -193,6 +200,7 @@ class Runner:
     async def run(self, slot: Slot) -> None:
         """Run one slot to its outcome. Raises nothing but cancellation."""
         spec, means = self._specs[slot.job], self._means
+        self._unbegun.discard(slot)
         current_lane.set(spec.lane)
         with logger.contextualize(job=slot.job, run_id=slot.run_id):
             started_at = means.clock()

@@ -166,11 +166,11 @@ class Scheduler:
         self._timer.resume()
 
     def once(self, name: str, at: datetime) -> datetime:
-        """Make `name` due one more time, at `at` or up to a millisecond later; return when.
+        """Make `name` due one more time, at `at` or a moment later; return when.
 
         A later call replaces an earlier one. A step of the wall clock does not move it.
         """
-        at = _up_to_millisecond(at)
+        at = self._clock.unscheduled(at)
         wait_s = (at - self._clock.look()).total_seconds()
         self._extra[name] = (at, self._clock.elapsed_s() + wait_s)
         if self._timer.running:
@@ -179,7 +179,7 @@ class Scheduler:
 
     def instant_now(self) -> datetime:
         """Return an instant for a slot that is wanted now."""
-        return self._clock.label(_up_to_millisecond(self._clock.look()))
+        return self._clock.unscheduled(self._clock.look())
 
     def stop(self) -> None:
         """Hand over nothing from here on. Harmless when it does not run."""
@@ -277,10 +277,6 @@ class Scheduler:
         if what in self._failing:
             self._failing.discard(what)
             self._tell.trouble(what, None)
-
-
-def _up_to_millisecond(at: datetime) -> datetime:
-    return at + timedelta(microseconds=-at.microsecond % 1000)
 
 
 def _never_called(_: object) -> None:

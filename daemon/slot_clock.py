@@ -8,8 +8,9 @@
 
 After a step back the wall passes instants that had their slots already. Their repetitions are
 slots of their own: `label` moves each by as many microseconds as there were steps back, so that
-every one has a key, a run and an outcome, and the instants that people see stay true. Whoever
-makes instants that are labelled keeps them at whole milliseconds.
+every one has a key, a run and an outcome, and the instants that people see stay true. Slots that
+no schedule names (follow-ups, runs that people ask for) stand half a millisecond later, so that
+they are told from the others. All other instants are whole milliseconds.
 """
 
 from collections.abc import Callable
@@ -21,8 +22,9 @@ from loguru import logger
 from jobs.spec import Clock
 
 TOLERANCE_S = 2.0
-MOST_REPEATS = 999
+MOST_REPEATS = 499
 MICROSECOND = timedelta(microseconds=1)
+UNSCHEDULED = timedelta(microseconds=500)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,9 +54,9 @@ class SlotClock:
         self._awake = awake
         self.now = wall()
         self.rewinds = 0
-        past = past or Past()
-        self._mark = past.newest or self.now  # up to here every instant may have had its slot
-        self._repeats = past.repeats + (1 if self._mark > self.now else 0)
+        self.past = past or Past()
+        self._mark = self.past.newest or self.now  # up to here instants may have had their slots
+        self._repeats = self.past.repeats + (1 if self._mark > self.now else 0)
         self._seen = (self.now, elapsed(), awake())
 
     def look(self) -> datetime:
@@ -74,9 +76,20 @@ class SlotClock:
             self.now = max(self.now, wall)
         return self.now
 
+    def is_repeating(self) -> bool:
+        """Whether the present comes for another time."""
+        return self.now <= self._mark
+
     def label(self, instant: datetime) -> datetime:
         """Return the key of the slot at `instant`: itself, unless it is a repetition."""
         return instant + self._repeats * MICROSECOND if instant <= self._mark else instant
+
+    @staticmethod
+    def unscheduled(at: datetime) -> datetime:
+        """Return the key of a slot that no schedule names, at `at` or a moment later."""
+        if timedelta(microseconds=at.microsecond % 1000) == UNSCHEDULED:
+            return at
+        return at + timedelta(microseconds=-at.microsecond % 1000) + UNSCHEDULED
 
     def elapsed_s(self) -> float:
         """Seconds that nobody sets."""

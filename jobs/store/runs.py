@@ -100,40 +100,46 @@ async def close_abandoned(db: Database, run_ids: Sequence[str], reason: str, at:
         )
 
 
+# Which slot an instant stands for is told by its microseconds within a millisecond: none for the
+# first time, below 500 for a repetition, 500 for a slot that no schedule names
+# (daemon/slot_clock.py).
+MARK = func.extract("microseconds", job_runs.c.scheduled_at).cast(BigInteger) % 1000
+UNSCHEDULED = 500
+
+
 async def newest(db: Database) -> dict[str, datetime]:
-    """Return the instant of every job's newest slot."""
-    # from each job's name to the next: a few index rows, however long the ledger is
-    first = select(func.min(job_runs.c.job).label("job")).cte("jobs", recursive=True)
-    later = select(func.min(job_runs.c.job)).where(job_runs.c.job > first.c.job)
-    names = first.union_all(select(later.scalar_subquery()).where(first.c.job.is_not(None)))
-    newest_of = (
-        select(func.max(job_runs.c.scheduled_at))
-        .where(job_runs.c.job == names.c.job)
-        .scalar_subquery()
-    )
-    async with db.begin() as tx:
-        rows = await tx.execute(select(names.c.job, newest_of).where(names.c.job.is_not(None)))
-        return {row[0]: row[1] for row in rows}
-
-
-async def past(db: Database, since: datetime) -> tuple[datetime | None, int]:
-    """Return the newest instant of all slots, and the highest microsecond within a millisecond
-    of those later than `since`: how often instants were repeated (daemon/slot_clock.py).
-    """
-    newest = select(func.max(job_runs.c.scheduled_at))
-    microsecond = func.extract("microseconds", job_runs.c.scheduled_at).cast(BigInteger) % 1000
-    repeats = select(func.max(microsecond)).where(job_runs.c.scheduled_at > since)
-    async with db.begin() as tx:
-        return (await tx.execute(newest)).scalar(), (await tx.execute(repeats)).scalar() or 0
-
-
-async def newest_repeated(db: Database, since: datetime, until: datetime) -> dict[str, datetime]:
-    """Return the instant of every job's newest repetition between the two."""
-    microsecond = func.extract("microseconds", job_runs.c.scheduled_at).cast(BigInteger) % 1000
+    """Return the instant of every job's newest slot that a schedule named."""
     last = (
         select(job_runs.c.job, func.max(job_runs.c.scheduled_at))
-        .where(job_runs.c.scheduled_at.between(since, until), microsecond > 0)
+        .where(MARK < UNSCHEDULED)
         .group_by(job_runs.c.job)
     )
     async with db.begin() as tx:
         return {row[0]: row[1] for row in await tx.execute(last)}
+
+
+async def newest_repeated(
+    db: Database, repeats: int, since: datetime, until: datetime
+) -> dict[str, datetime]:
+    """Return every job's newest instant between the two that came for the `repeats`th time
+    (none for 0: the first time is no repetition).
+    """
+    if repeats == 0:
+        return {}
+    last = (
+        select(job_runs.c.job, func.max(job_runs.c.scheduled_at))
+        .where(job_runs.c.scheduled_at.between(since, until), repeats == MARK)
+        .group_by(job_runs.c.job)
+    )
+    async with db.begin() as tx:
+        return {row[0]: row[1] for row in await tx.execute(last)}
+
+
+async def past(db: Database, since: datetime) -> tuple[datetime | None, int]:
+    """Return the newest instant of all slots, and how often instants later than `since` were
+    repeated at most.
+    """
+    newest_of_all = select(func.max(job_runs.c.scheduled_at))
+    repeats = select(func.max(MARK)).where(job_runs.c.scheduled_at > since, MARK < UNSCHEDULED)
+    async with db.begin() as tx:
+        return (await tx.execute(newest_of_all)).scalar(), (await tx.execute(repeats)).scalar() or 0
