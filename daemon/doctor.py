@@ -16,6 +16,7 @@ from sqlalchemy.exc import ProgrammingError
 from daemon import doctor_services, schema
 from daemon.commands.session import EMBEDDED, open_for_command
 from daemon.config import Config
+from daemon.doctor_orders import ORDERS, orders
 from daemon.findings import Check, Finding, examine_all, fault, note, ok, warning
 from jobs.store.db import Database
 
@@ -44,6 +45,11 @@ def _checks(config: Config) -> list[Check]:
             subject=DATABASE,
             run=partial(database, config),
             mend="check database.url, and that the server runs and lets this machine in",
+        ),
+        Check(
+            subject=ORDERS,
+            run=partial(orders, config),
+            mend="see `upbitd orders` and `upbitd alerts --open`",
         ),
         Check(
             subject="Redis",

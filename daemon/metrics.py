@@ -212,6 +212,17 @@ class Metrics:
             "upbitd_model_tokens", "Tokens.", ["model", "kind"], registry=registry
         )
         self._cost = Counter("upbitd_model_cost_usd", "Estimated.", ["model"], registry=registry)
+        self._reconciled = Counter(
+            "upbitd_reconciliations",
+            "Comparisons of venue and tables by outcome.",
+            ["outcome"],
+            registry=registry,
+        )
+        self._mismatches = Gauge(
+            "upbitd_reconcile_mismatches",
+            "What did not fit in the newest comparison of venue and tables.",
+            registry=registry,
+        )
         self._orders = Counter(
             "upbitd_orders", "Orders by state reached.", ["state"], registry=registry
         )
@@ -256,6 +267,11 @@ class Metrics:
     def order(self, state: str) -> None:
         """Count an order that reached a state."""
         self._orders.labels(state).inc()
+
+    def reconciled(self, mismatches: int) -> None:
+        """Count a comparison of venue and tables, and keep how much does not fit."""
+        self._reconciled.labels("fits" if not mismatches else "differs").inc()
+        self._mismatches.set(mismatches)
 
     def alert(self, incident: Incident) -> None:
         """Count one incident, folded or not."""

@@ -26,6 +26,7 @@ from health.facts import (
     Observer,
     OrderFact,
     PoolFacts,
+    ReconcileFact,
     SchedulerFacts,
     SignalFact,
     UpbitFacts,
@@ -37,6 +38,7 @@ from jobs.gates import Gates
 from jobs.spec import Clock
 from jobs.store import vitals
 from jobs.store.db import Database
+from jobs.store.reconciliations import Reconciliation
 
 Role = Literal["leader", "standby", "starting"]
 AnyCheck = (
@@ -311,6 +313,20 @@ async def _latest_order(sources: Sources) -> LatestOrderFacts:
             waiting_since=facts.waiting_since,
         ),
         expected=sources.orders_enabled,
+        reconciled=_reconciled(facts.reconciliation),
+    )
+
+
+def _reconciled(found: Reconciliation | None) -> ReconcileFact | None:
+    if found is None:
+        return None
+    return ReconcileFact(
+        at=found.checked_at,
+        open_ours=found.open_ours,
+        open_foreign=found.open_foreign,
+        unknown=found.unknown,
+        runs=found.runs,
+        mismatches=found.mismatches,
     )
 
 

@@ -23,6 +23,7 @@ from health.facts import (
     LatestSignalFacts,
     ModelCall,
     OrderFact,
+    ReconcileFact,
     SchedulerFacts,
     UpbitFacts,
 )
@@ -225,6 +226,9 @@ def check_latest_order(
     """Whether orders reach a final state, and come when signals ask for them."""
     limits = limits or OrderLimits()
     found = [finding for each in facts.open if (finding := _open_finding(each, now, limits))]
+    if facts.reconciled is not None and facts.reconciled.mismatches:
+        cause = f"venue and books differ: {'; '.join(facts.reconciled.mismatches)}"
+        found.append((Status.DEGRADED, cause))
     detail = _order_detail(facts, now)
     if not facts.expected:
         detail["note"] = "orders are switched off"
@@ -393,7 +397,21 @@ def _order_detail(facts: LatestOrderFacts, now: datetime) -> dict[str, object]:
         detail["at"] = latest.created_at
         detail["age_s"] = round((now - latest.created_at).total_seconds())
         detail |= {"market": latest.market, "side": latest.side, "state": latest.state}
-    return detail
+    return detail | {"reconciliation": _reconcile_detail(facts.reconciled, now)}
+
+
+def _reconcile_detail(fact: ReconcileFact | None, now: datetime) -> dict[str, object] | None:
+    if fact is None:
+        return None
+    return {
+        "at": fact.at,
+        "age_s": round((now - fact.at).total_seconds()),
+        "open_ours": fact.open_ours,
+        "open_foreign": fact.open_foreign,
+        "unknown": fact.unknown,
+        "mismatches": list(fact.mismatches),
+        "runs": fact.runs,
+    }
 
 
 def _demand_findings(

@@ -229,10 +229,26 @@ class Demand:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReconcileFact:
+    """The newest comparison of venue and tables; `mismatches` says what does not fit."""
+
+    at: datetime
+    open_ours: int
+    open_foreign: int
+    unknown: int
+    runs: int
+    mismatches: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LatestOrderFacts:
-    """The newest order, those that are not final, and what signals asked for since."""
+    """The newest order, those that are not final, and what signals asked for since.
+
+    `reconciled` None: venue and tables were never compared.
+    """
 
     latest: OrderFact | None
     open: Sequence[OrderFact]
     demand: Demand
     expected: bool = True
+    reconciled: ReconcileFact | None = None

@@ -363,6 +363,18 @@ gates = Table(
     _now("updated_at"),
 )
 
+reconciliations = Table(
+    "reconciliations",
+    metadata,
+    Column("mode", Text, primary_key=True),
+    _instant("checked_at"),
+    Column("open_ours", Integer, nullable=False),
+    Column("open_foreign", Integer, nullable=False),
+    Column("unknown", Integer, nullable=False),
+    Column("mismatches", JSONB, nullable=False, server_default=text("'[]'")),
+    Column("runs", BigInteger, nullable=False, server_default=text("1")),
+)
+
 leadership = Table(
     "leadership",
     metadata,

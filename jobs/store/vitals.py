@@ -8,7 +8,9 @@ from decimal import Decimal
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from jobs.store import reconciliations
 from jobs.store.db import Database
+from jobs.store.reconciliations import Reconciliation
 from jobs.store.tables import llm_calls, orders, signals
 
 OPEN_STATES = ("intent", "sent", "unknown", "wait")
@@ -50,6 +52,7 @@ class OrderVitals:
     demand: int
     demand_since: datetime | None
     waiting_since: datetime | None
+    reconciliation: Reconciliation | None = None
 
 
 async def latest_signal(db: Database) -> SignalVital | None:
@@ -81,12 +84,14 @@ async def order_vitals(db: Database, mode: str) -> OrderVitals:
         open_ones = (await tx.execute(waiting)).mappings().all()
         since = None if latest is None else latest["created_at"]
         demand, demand_since, waiting_since = await _demand(tx, since)
+        reconciliation = await reconciliations.newest(tx, mode)
     return OrderVitals(
         latest=None if latest is None else OrderVital(**latest),
         open=[OrderVital(**each) for each in open_ones],
         demand=demand,
         demand_since=demand_since,
         waiting_since=waiting_since,
+        reconciliation=reconciliation,
     )
 
 

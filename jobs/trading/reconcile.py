@@ -18,7 +18,9 @@ from jobs.errors import JobError, Transient
 from jobs.spec import Incident
 from jobs.store import orders as order_store
 from jobs.store import positions as position_store
+from jobs.store import reconciliations
 from jobs.store.orders import OrderRow
+from jobs.store.reconciliations import Reconciliation
 from jobs.trading.desk import PREFIX, Desk
 from jobs.trading.follow import tend
 from jobs.trading.intents import unknown_incident, unknown_incident_key
@@ -106,9 +108,21 @@ async def reconcile(
         old = standing.report.mismatches
         findings.mismatches += [m for m in old if m.about.startswith("fills:")]
     report = await _report(desk, findings)
+    async with desk.db.begin() as conn:
+        await reconciliations.save(conn, desk.mode, _summary(report))
     standing.report = report
     await _tell(desk, standing, report)
     return report
+
+
+def _summary(report: Report) -> Reconciliation:
+    return Reconciliation(
+        checked_at=report.checked_at,
+        open_ours=report.open_ours,
+        open_foreign=report.open_foreign,
+        unknown=report.unknown,
+        mismatches=[f"{each.market}: {each.message}" for each in report.mismatches],
+    )
 
 
 async def _report(desk: Desk, findings: _Findings) -> Report:

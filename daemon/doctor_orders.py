@@ -1,0 +1,74 @@
+"""What the doctor says of orders: whether venue and tables agreed when they were last compared."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+from sqlalchemy.exc import ProgrammingError
+
+from daemon.commands.session import open_for_command
+from daemon.config import Config
+from daemon.embedded_home import EmbeddedError
+from daemon.findings import Finding, fault, note, ok, warning
+from jobs.store import orders as order_store
+from jobs.store import positions as position_store
+from jobs.store import reconciliations
+from jobs.store.orders import OrderRow
+from jobs.store.reconciliations import Reconciliation
+from jobs.trading.states import State
+
+ORDERS = "orders"
+
+
+async def orders(config: Config) -> list[Finding]:
+    """The newest reconciliation, orders nobody has answered for, positions off their fills, and
+    whether trading is halted by a file."""
+    found = list(_halt_file(config))
+    mode = config.trading.mode
+    try:
+        async with open_for_command(config) as db, db.begin() as conn:
+            newest = await reconciliations.newest(conn, mode)
+            unfinished = await order_store.unfinished(conn, mode)
+            off = await position_store.ledger_differences(conn, mode)
+    except EmbeddedError:
+        return [*found, note(ORDERS, "no database yet")]
+    except ProgrammingError:
+        return [*found, note(ORDERS, "the tables are not there yet, see migrations")]
+    found += _reconciled(newest)
+    found += _unknown(unfinished)
+    for market, volume in off.items():
+        said = f"the position in {market} is off the sum of its fills by {volume:f}"
+        found.append(fault(ORDERS, said, "halt, and compare `upbitd explain` with the exchange"))
+    return found
+
+
+def _halt_file(config: Config) -> Iterator[Finding]:
+    file = config.daemon.halt_file
+    if file.exists():
+        yield warning(ORDERS, f"trading is halted by {file}", "remove the file to resume")
+
+
+def _reconciled(newest: Reconciliation | None) -> Iterator[Finding]:
+    if newest is None:
+        yield note(ORDERS, "never reconciled; the daemon does it when it starts")
+        return
+    age_s = (datetime.now(UTC) - newest.checked_at).total_seconds()
+    when = f"{newest.checked_at:%Y-%m-%d %H:%M:%S} UTC, {age_s:.0f} s ago"
+    for mismatch in newest.mismatches:
+        yield fault(ORDERS, f"{mismatch} ({when})", "see `upbitd alerts --open`")
+    if not newest.mismatches:
+        yield ok(
+            ORDERS,
+            f"reconciled {when}: {newest.open_ours} open, {newest.open_foreign} of others, "
+            f"{newest.unknown} unknown",
+        )
+
+
+def _unknown(unfinished: list[OrderRow]) -> Iterator[Finding]:
+    for order in unfinished:
+        if order.state is State.UNKNOWN:
+            since = f"{order.updated_at:%H:%M:%S}"
+            yield warning(
+                ORDERS,
+                f"{order.identifier} in {order.market} is unanswered since {since}",
+                f"the daemon looks for it; its market waits: `upbitd explain {order.identifier}`",
+            )
