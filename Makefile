@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run test prove properties lint format bench replay-proof lock clean
+.PHONY: help setup setup-dev run test prove properties lint format bench replay-proof lock clean hostile budget
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-deps
@@ -62,6 +62,12 @@ bench: setup-dev ## measurements beside their references
 
 replay-proof: setup-dev ## recorded September 2025 of five markets, replayed twice: result, speed, bit-identity
 	@$(BIN)/python -m bench.replay --html build/replay.html
+
+hostile: setup-dev ## ten thousand hostile answers of the model through the whole path
+	@UPBITD_HOSTILE=10400 $(BIN)/pytest -q tests/integration/test_hostile_answers.py
+
+budget: setup-dev ## ten thousand model calls by callers that are killed: no cent over the budget
+	@UPBITD_BUDGET_CALLS=10000 $(BIN)/pytest -q tests/integration/test_budget_under_kills.py
 
 lock: ## renew both lock files (needs uv): versions and hashes only
 	@options="--universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header --quiet --no-strip-extras"; \
