@@ -145,7 +145,7 @@ AWAY = "U H ! ! . U"
 SCENARIOS: Sequence[Scenario] = (
     # nothing is wrong
     quiet("nothing is wrong", "H H H H H H", hold_s=8, brief=True),
-    live("nothing is wrong, jobs run", "H H H H H H", hold_s=20, brief=True),
+    live("nothing is wrong, jobs run", "H H H H H H", hold_s=20),
     quiet("every path of the port is asked", "H H H H H H", ("wait", {"seconds": 0})),
     # the database
     quiet("database stopped", AWAY, ("server", {"how": "stopped"}), brief=True),
@@ -172,7 +172,6 @@ SCENARIOS: Sequence[Scenario] = (
         "U H H ! H H",
         ("read_only", {}),
         says={"database": "read-only"},
-        brief=True,
     ),
     quiet(
         "database password changed",
@@ -211,7 +210,7 @@ SCENARIOS: Sequence[Scenario] = (
     live("database stopped under load", "U . . ! . U", ("server", {"how": "stopped"})),
     live("database frozen under load", "U . . ! . U", ("server", {"how": "frozen"}), within_s=15),
     # the exchange
-    quiet("exchange down", "H U H H H H", door("upbit", "shut"), brief=True),
+    quiet("exchange down", "H U H H H H", door("upbit", "shut")),
     quiet("exchange black-holed", "H U H H H H", door("upbit", "block")),
     quiet(
         "exchange hangs",
@@ -314,7 +313,7 @@ SCENARIOS: Sequence[Scenario] = (
         ("option", {"date_skew_s": -30.0}),
         says={"upbit": "ahead of Upbit's"},
     ),
-    live("exchange hangs under load", "H U H . H .", venue(action="hang"), brief=True),
+    live("exchange hangs under load", "H U H . H .", venue(action="hang")),
     # the model
     quiet("model down", "H H U H H H", door("gemini", "shut")),
     quiet("model black-holed", "H H U H H H", door("gemini", "block"), within_s=25),
@@ -362,9 +361,7 @@ SCENARIOS: Sequence[Scenario] = (
     ),
     # inside the process
     live("scheduler pass raises", "H H H U H H", inside(pass_raises=True), within_s=15, brief=True),
-    live(
-        "a trigger raises", "H H H U H H", inside(trigger_raises="orders"), within_s=15, brief=True
-    ),
+    live("a trigger raises", "H H H U H H", inside(trigger_raises="orders"), within_s=15),
     live(
         "loop blocked in a call",
         ". . . U . .",
@@ -405,7 +402,6 @@ SCENARIOS: Sequence[Scenario] = (
         "H H H H D H",
         signal("hold", "90 min"),
         says={"latest_signal": "limit 1:00:00"},
-        brief=True,
     ),
     quiet("signal 59 minutes old", "H H H H H H", signal("hold", "59 min")),
     quiet("signal from the future", "H H H H D H", signal("hold", "-3 h")),

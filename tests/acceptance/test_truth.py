@@ -1,0 +1,61 @@
+"""The reduced proofs of health, liveness and alerts; the full ones are `make truth` and others."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from truth.alerts import prove
+from truth.liveness import STUCK, Manager, is_alive, until
+from truth.scenarios import QUIET
+from truth.world import World
+
+TESTS = Path(__file__).parents[1]
+PATIENCE_S = 60.0
+
+
+@pytest.mark.timeout(600)
+def test_no_component_is_green_in_trouble_or_red_without_it(tmp_path: Path) -> None:
+    result = tmp_path / "rows.json"
+    path = os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])
+    subprocess.run(
+        [sys.executable, "-m", "truth", "--brief", "--json", str(result)],
+        check=False,
+        env={**os.environ, "PYTHONPATH": path},
+        stdout=subprocess.DEVNULL,
+    )
+    rows = json.loads(result.read_text(encoding="utf-8"))
+    assert len(rows) >= 12
+    assert {row["name"]: row["faults"] for row in rows if row.get("greens", 1)} == {}
+    reds = sum(row["reds"][0] for row in rows)
+    assert reds <= 0.01 * sum(row["reds"][1] for row in rows), [
+        (row["name"], row["causes"]) for row in rows if row["reds"][0]
+    ]
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("fault", ["loop blocked in a call", "loop lane starved"])
+def test_a_silent_lane_is_said_and_ends_with_the_watchdog(open_directory: Path, fault: str) -> None:
+    manager = Manager(open_directory, watchdog_s=3.0)
+    with World(open_directory, QUIET) as world:
+        world.daemon.environ = manager.environ
+        world.restart()
+        with manager.watching(world.daemon.process):
+            for name, value in STUCK[fault].items():
+                world.daemon.pull(name, value)
+            assert until(lambda: not is_alive(world.daemon), PATIENCE_S)
+            assert until(lambda: world.daemon.process.poll() is not None, PATIENCE_S)
+        assert world.daemon.process.returncode == -signal.SIGABRT
+        said = {line["event"]: line for line in world.daemon.lines}
+        assert "no progress of loop" in said["daemon.no_progress"]["cause"]
+    manager.close()
+
+
+@pytest.mark.timeout(400)
+def test_no_alert_is_lost_by_kills_and_failing_hooks(dsn: str, tmp_path: Path) -> None:
+    done = prove(dsn, tmp_path, kills=2)
+    assert done.taken > 0
+    assert done.lost == 0
