@@ -63,7 +63,8 @@ def text_line(entry: Entry, mask: Masker, *, colour: bool) -> str:
     """The entry as text for a person, masked, with its line end."""
     fields: dict[str, Any] = {}
     add_fields(fields, entry.fields)
-    shown = " ".join(f"{key}={_plain(value)}" for key, value in fields.items())
+    told = {key: value for key, value in fields.items() if value is not None}
+    shown = " ".join(f"{key}={_plain(value)}" for key, value in told.items())
     event = entry.fields.get("event", "log")
     text = mask(f"{event} {cut(entry.message)} {shown}".rstrip())
     rest = mask(f"\n{cut(entry.trace)}") if entry.trace else ""
@@ -142,6 +143,8 @@ def spell(value: object) -> object:
 
 def _plain(value: Any) -> str:
     """A field's value for a person: bare where it is one word, else as JSON."""
+    if isinstance(value, datetime):
+        return stamp(value)
     if isinstance(value, str) and value and not any(each.isspace() for each in value):
         return value
     return encode({"": value})[4:-1].strip()

@@ -264,9 +264,13 @@ def test_every_record_is_one_line_of_json(message: str, fields: dict[str, Any]) 
 
 def test_text_for_a_person_has_the_fields_and_no_escape_sequences(sink: Sink) -> None:
     logs = configure(LogConfig(format="text"), (), stream=sink)
-    logger.bind(event="order.sent", market="KRW-BTC", why="two words").warning("Sent \x1b[31mred")
+    logger.bind(event="order.sent", market="KRW-BTC", why="two words", error=None, at=AT).warning(
+        "Sent \x1b[31mred"
+    )
     logs.close()
     text = sink.getvalue()
+    assert "error" not in text
+    assert "at=2026-11-20T05:00:02.001234Z" in text
     assert 'WARNING  order.sent Sent \\x1b[31mred market=KRW-BTC why="two words"' in text
 
 
