@@ -64,7 +64,7 @@ class SourceFeed:
             self.failures[type(exc).__name__] += 1
             return []
         self.models.add(verdict.model)
-        self.refused.update(verdict.refused)
+        self.refused.update(verdict.refused.keys())
         return [self._note(each, asked, verdict, now) for each in verdict.decisions]
 
     def _gather(self, now: datetime, trader: Trader) -> Inputs:

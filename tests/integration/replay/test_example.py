@@ -21,7 +21,14 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     source, target = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("target")
     for name in ("pyproject.toml", "breakout.py"):
         (source / name).write_text((EXAMPLE / name).read_text("utf-8"), "utf-8")
-    options = ["--no-index", "--no-deps", "--no-build-isolation", "--quiet", "--target", str(target)]
+    options = [
+        "--no-index",
+        "--no-deps",
+        "--no-build-isolation",
+        "--quiet",
+        "--target",
+        str(target),
+    ]
     command = [sys.executable, "-m", "pip", "install", *options, str(source)]
     subprocess.run(command, check=True, timeout=100, env={**os.environ, "PIP_NO_INPUT": "1"})
     return target
@@ -43,7 +50,7 @@ def test_the_example_is_installed_found_and_trades(installed: Path, tmp_path: Pa
     report = replayed(
         installed,
         tmp_path,
-        *("--from", "2025-09-22T00:00+00:00", "--to", "2025-09-22T12:00+00:00"),
+        *("--from", "2025-09-12T00:00+00:00", "--to", "2025-09-13T00:00+00:00"),
         *("--markets", "KRW-BTC,KRW-SOL"),
     )
     assert report["models"] == ["breakout"]

@@ -1,0 +1,231 @@
+"""`upbitd replay`, as a person runs it: on files and on the daemon's own tables."""
+
+import asyncio
+import json
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+import typer
+from typer.testing import CliRunner, Result
+
+from daemon.commands import replay as command
+from daemon.database import PoolOptions, open_database
+from jobs.replay.recording import read_files
+from jobs.store import candles as candle_store
+
+DATA = Path(__file__).parents[3] / "sandbox" / "data"
+FILES = ("--data", str(DATA), "--markets", "KRW-BTC,krw-doge")
+HOURS = ("--from", "2025-09-22T04:00+00:00", "--to", "2025-09-22T10:00+00:00")
+Run = Callable[..., Result]
+
+ANSWERS = """
+INSERT INTO market_data (market, ts, price, volume_24h, value_24h, change_rate)
+VALUES ('KRW-BTC', now(), 1, 1, 1, 0);
+INSERT INTO llm_calls (model, prompt_hash, prompt, outcome, day)
+VALUES ('flash', 'h', 'p', 'ok', '2025-09-22'), ('flash', 'h', 'p', 'rejected', '2025-09-22');
+INSERT INTO signals (market_data_id, market, action, confidence, reason, source, model,
+                     llm_call_id, candle_ts, status)
+VALUES (1, 'KRW-BTC', 'buy', 0.9, 'up', 'gemini', 'flash-001', 1, '2025-09-22T04:04Z', 'executed'),
+       (1, 'KRW-BTC', 'sell', 0.8, 'down', 'gemini', 'flash-001', 1, '2025-09-22T05:04Z', 'new'),
+       (1, 'KRW-BTC', 'buy', 0.9, 'no', 'gemini', 'flash-001', 2, '2025-09-22T06:04Z', 'new'),
+       (1, 'KRW-BTC', 'buy', 0.9, 'no', 'rules', 'rules-1', NULL, '2025-09-22T07:04Z', 'new');
+INSERT INTO settings (key, value) VALUES ('max_position_krw', '300000');
+"""
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Call the command in an empty folder, where there is no configuration."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("UPBITD_CONFIG", raising=False)
+    app = typer.Typer()
+    command.register(app)
+
+    def call(*arguments: str) -> Result:
+        return CliRunner().invoke(app, list(arguments), catch_exceptions=False)
+
+    return call
+
+
+@pytest.fixture
+def config(tmp_path: Path, dsn: str) -> Path:
+    """A configuration whose database holds some hours of candles and what a model said then."""
+    begin = datetime(2025, 9, 21, 22, tzinfo=UTC)
+    recording = read_files(
+        DATA, ["KRW-BTC", "KRW-XRP"], since=begin, until=begin + timedelta(hours=12)
+    )
+
+    async def fill() -> None:
+        async with open_database(dsn, PoolOptions(pool_min=1, pool_max=2)) as database:
+            await candle_store.upsert(
+                database, [each for all_ in recording.values() for each in all_]
+            )
+
+    asyncio.run(fill())
+    with psycopg.connect(dsn) as connection:
+        connection.execute(ANSWERS.encode())
+    path = tmp_path / "config.toml"
+    path.write_text(f"[database]\nurl = '{dsn}'\n[signals]\nsource = 'rules'\n")
+    return path
+
+
+def as_json(result: Result) -> Any:
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+def test_files_need_neither_configuration_nor_database(run: Run) -> None:
+    report = as_json(run(*FILES, *HOURS, "--source", "rules", "--shuffles", "3", "--json"))
+    assert [each["market"] for each in report["markets"]] == ["KRW-BTC", "KRW-DOGE"]
+    assert report["candles"] == 720 - (720 - report["candles"])
+    assert report["orders"] > 0
+    assert len(report["null"]["returns_pct"]) == 3
+    assert sum(report["signals"].values()) == 6 * 12 * 2
+    profit = sum(float(each["profit_krw"]) for each in report["markets"])
+    assert profit == pytest.approx(float(report["end_krw"]) - 10_000_000, abs=1e-6)
+    fees = sum(float(trade["fee"]) for trade in report["trades"])
+    assert fees == pytest.approx(float(report["fees_krw"]))
+
+
+def test_a_second_run_is_the_same_to_the_last_byte(run: Run, tmp_path: Path) -> None:
+    asked = (*FILES, *HOURS, "--source", "rules", "--shuffles", "2")
+    outputs = []
+    for number in range(2):
+        page = tmp_path / f"{number}.html"
+        outputs.append((run(*asked, "--json", "--html", str(page)).stdout, page.read_bytes()))
+    assert outputs[0] == outputs[1]
+    assert outputs[0][0]
+
+
+def test_a_table_says_what_it_was_worth_and_the_pace_goes_to_standard_error(run: Run) -> None:
+    result = run(*FILES, *HOURS, "--source", "rules", "--shuffles", "2")
+    assert "buy and hold" in result.stdout
+    assert "KRW-DOGE" in result.stdout
+    assert "candles/s" not in result.stdout
+    assert "times real time" in result.stderr
+
+
+def test_settings_and_money_are_as_asked(run: Run) -> None:
+    changes = ("--set", "max_position_krw=50000", "--start-krw", "2000000", "--slippage-bps", "0")
+    report = as_json(
+        run(*FILES, *HOURS, "--source", "rules", "--shuffles", "0", "--json", *changes)
+    )
+    bought = [float(each["funds"]) for each in report["trades"] if each["side"] == "bid"]
+    assert bought
+    assert max(bought) <= 50_000
+    assert (report["start_krw"], report["null"]) == ("2000000", None)
+    assert {each["slippage_bps"] for each in report["trades"] if each["market"] == "KRW-BTC"} == {0}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("--set", "stop_los_pct=3"), 2, "stop_loss_pct"),
+        (("--slippage-bps", "much"), 2, "--slippage-bps"),
+        (("--markets", "KRW-NONE"), 1, "KRW-NONE"),
+        (("--from", "2031-01-01"), 1, "no recording"),
+        (("--source", "astrology"), 1, "astrology"),
+        (("--data", "/nowhere"), 1, "candles_1m"),
+    ],
+)
+def test_what_cannot_be_replayed_is_said_in_a_line(
+    run: Run, arguments: tuple[str, ...], code: int, said: str
+) -> None:
+    base = ("--data", str(DATA), "--source", "rules", "--markets", "KRW-BTC", "--shuffles", "0")
+    result = run(*base, *arguments)
+    assert result.exit_code == code
+    assert said in result.output
+    assert "Traceback" not in result.output
+
+
+def test_stored_candles_and_settings_are_taken_from_the_database(run: Run, config: Path) -> None:
+    asked = ("--config", str(config), *HOURS, "--shuffles", "0", "--json")
+    report = as_json(run(*asked))
+    assert report["source"] == "rules"
+    assert [each["market"] for each in report["markets"]] == ["KRW-BTC", "KRW-XRP"]
+    assert report["settings"]["max_position_krw"] == "300000"
+    files = (
+        "--data",
+        str(DATA),
+        "--markets",
+        "KRW-BTC,KRW-XRP",
+        "--set",
+        "max_position_krw=300000",
+    )
+    same = as_json(run(*files, *HOURS, "--source", "rules", "--shuffles", "0", "--json"))
+    # the files reach further back than the table, which moves nothing but long histories
+    assert report["orders"] == same["orders"]
+    assert [each["price"] for each in report["trades"]] == [
+        each["price"] for each in same["trades"]
+    ]
+
+
+def test_gemini_repeats_what_it_answered_then_and_nothing_else(run: Run, config: Path) -> None:
+    asked = ("--config", str(config), *HOURS, "--source", "gemini", "--shuffles", "0", "--json")
+    report = as_json(run(*asked))
+    assert report["models"] == ["flash-001"]
+    assert report["signals"] == {"buy": 1, "sell": 1}
+    assert [(each["side"], each["at"]) for each in report["trades"]] == [
+        ("bid", "2025-09-22T04:05:10+00:00"),
+        ("ask", "2025-09-22T05:05:10+00:00"),
+    ]
+    assert report["unanswered"]["KRW-BTC"] == 70
+
+
+class Page(HTMLParser):
+    """Every tag, its attributes and how the tags close."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in {"meta", "br"}:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in {"path", "rect"}:
+            return
+        while self.open[-1] in {"path", "rect"}:
+            self.open.pop()
+        assert self.open.pop() == tag
+
+
+def test_the_page_is_whole_and_asks_nobody_for_anything(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "page.html"
+    run(*FILES, *HOURS, "--source", "rules", "--shuffles", "4", "--html", str(path))
+    text = path.read_text("utf-8")
+    page = Page(text)
+    assert page.open == []
+    kinds = [tag for tag, _ in page.tags]
+    assert kinds.count("svg") == 5, "equity, drawdown, shuffles, and one for each market"
+    assert "script" not in kinds
+    assert not {"src", "href", "onclick"} & {name for _, attrs in page.tags for name in attrs}
+    assert not re.search(r"https?://|url\(|@import", text)
+    for _, attrs in page.tags:
+        assert "nan" not in str(attrs.get("d", "")).lower()
+    for said in ("Sharpe", "Hit rate", "Beside luck", "KRW-DOGE", "stop_loss_pct"):
+        assert said in text
+
+
+def test_a_replay_without_a_trade_has_a_page_too(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "page.html"
+    result = run(
+        *(*FILES, *HOURS, "--source", "rules", "--set", "min_confidence=1"),
+        *("--shuffles", "2", "--html", str(path)),
+    )
+    assert result.exit_code == 0, result.output
+    assert Page(path.read_text("utf-8")).open == []
+    assert "The account stayed where it was" in result.stdout.replace("\n", " ")
