@@ -213,14 +213,20 @@ class Outbox:
     async def _tell(self, hook: Hook) -> None:
         """Tell one hook everything due, until it fails or nothing is left."""
         lease = timedelta(seconds=hook.timeout_s + LEASE_SPARE_S)
-        while (due := await store.claim(self._db, hook.name, self._clock(), lease)) is not None:
+        while (due := await self._claim(hook, lease)) is not None:
             error = await self._send(hook, self._body(due), due.attempts)
-            if error is None:
-                await store.delivered(self._db, due.id, hook.name, self._clock())
-                continue
-            next_at = self._clock() + timedelta(seconds=wait_s(due.attempts))
-            await store.failed(self._db, due.id, hook.name, next_at, error)
+            async with asyncio.timeout(STORE_TIMEOUT_S):
+                if error is None:
+                    await store.delivered(self._db, due.id, hook.name, self._clock())
+                    continue
+                next_at = self._clock() + timedelta(seconds=wait_s(due.attempts))
+                await store.failed(self._db, due.id, hook.name, next_at, error)
             return
+
+    async def _claim(self, hook: Hook, lease: timedelta) -> store.Due | None:
+        """Take what the hook is due to be told; a database that hangs is one that is away."""
+        async with asyncio.timeout(STORE_TIMEOUT_S):
+            return await store.claim(self._db, hook.name, self._clock(), lease)
 
     async def _send(self, hook: Hook, body: Mapping[str, Any], attempt: int) -> str | None:
         """Send one alert; None when the hook took it, else why not."""

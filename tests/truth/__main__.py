@@ -38,7 +38,7 @@ def run_world(name: str, scenarios: Sequence[Scenario]) -> list[Outcome]:
             if name != "live":
                 prepare(world)
             world.until_ready()
-            if name in ("quiet", "live") and not until_well(world, 60):
+            if name != "poor" and not until_well(world, 120):
                 raise RuntimeError(f"never well: {world.daemon.sample().components}")
             for scenario in scenarios:
                 outcome = run(world, scenario)

@@ -25,7 +25,6 @@ from health.watchdog import Heartbeats
 from jobs.market import MarketJob
 from jobs.orders import OrdersJob
 from jobs.signals import SignalsJob
-from jobs.store import alerts as alert_rows
 from jobs.store import runs
 
 LEVERS: dict[str, Any] = {}
@@ -81,7 +80,6 @@ def install() -> None:
     before(scheduler.Scheduler, "_look_at_all", raise_when("pass_raises"))
     before(checks, "check_upbit", raise_when("check_raises"))
     before(runs, "record", hanging("writer_hangs"))
-    before(alert_rows, "claim", hanging("alerts_hang"))
     for name, job in JOBS.items():
         before(job, "run", job_goes_wrong(name))
     install_trigger()

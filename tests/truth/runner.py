@@ -187,7 +187,7 @@ def judge(cell: Cell, status: str, cause: str | None, words: str) -> None:
 def recover(world: World, outcome: Outcome) -> None:
     """Wait until all is well again; with a new daemon where the trouble outlives its cause."""
     began_s = time.monotonic()
-    if outcome.scenario.world in ("poor", "standby"):
+    if outcome.scenario.is_last:
         outcome.recovered_s = 0.0
         return
     if outcome.scenario.fresh:

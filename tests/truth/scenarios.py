@@ -50,8 +50,8 @@ class Scenario:
     """One row of the table.
 
     `within_s` is how soon everything expected must be said; it must then hold for `hold_s`.
-    `fresh`: the trouble outlives its cause, so the next scenario gets a new daemon. `brief`: part
-    of the reduced table.
+    `fresh`: the trouble outlives its cause, so the next scenario gets a new daemon. `is_last`: it
+    cannot be undone. `brief`: part of the reduced table.
     """
 
     name: str
@@ -63,6 +63,7 @@ class Scenario:
     hold_s: float = 3.0
     recover_s: float = 45.0
     fresh: bool = False
+    is_last: bool = False
     brief: bool = False
 
 
@@ -74,6 +75,12 @@ def quiet(name: str, expect: str, *pull: Pull, **more: Any) -> Scenario:
 def live(name: str, expect: str, *pull: Pull, **more: Any) -> Scenario:
     """A scenario of the world that trades."""
     return Scenario(name=name, world="live", pull=pull, expect=expect, **more)
+
+
+def generates(name: str, scenario: str, **more: Any) -> Scenario:
+    """Every answer of the model goes wrong; it is asked once a minute, when a candle closes."""
+    pull = ("model", {"scenario": scenario})
+    return live(name, "H H ! . H .", pull, within_s=90, recover_s=120, **more)
 
 
 def venue(**fault: Any) -> Pull:
@@ -323,30 +330,19 @@ SCENARIOS: Sequence[Scenario] = (
     quiet("model's key refused", "H H U H H H", BAD_KEY, within_s=25),
     quiet("model unknown", "H H U H H H", NO_MODEL, within_s=25),
     quiet("model forbidden", "H H U H H H", google(403, "PERMISSION_DENIED", "no"), within_s=25),
-    live(
-        "model 429 per minute",
-        "H H ! . H .",
-        ("model", {"scenario": "429-retry-info"}),
-        fresh=True,
-        brief=True,
-    ),
-    live("model 429 per day", "H H ! . H .", ("model", {"scenario": "429-per-day"}), fresh=True),
-    live("model answers in prose", "H H ! . H .", ("model", {"scenario": "prose"}), brief=True),
-    live("model answers nothing", "H H ! . H .", ("model", {"scenario": "empty"})),
-    live(
-        "model's generate hangs",
-        "H H ! . H .",
-        ("model", {"scenario": "hang"}),
-        within_s=30,
-        fresh=True,
-    ),
-    live("model's generate fails", "H H ! . H .", ("model", {"scenario": "500"}), within_s=20),
-    live("model unknown under load", "H H U . H .", ("model", {"scenario": "404"}), within_s=20),
+    generates("model 429 per minute", "429-retry-info", fresh=True),
+    generates("model 429 per day", "429-per-day", fresh=True),
+    generates("model answers in prose", "prose"),
+    generates("model answers nothing", "empty"),
+    generates("model's generate hangs", "hang", fresh=True),
+    generates("model's generate fails", "500"),
+    generates("model unknown to generate", "404"),
     Scenario(
         name="no budget for the model",
         world="poor",
+        is_last=True,
         pull=(),
-        expect="H H D . D .",
+        expect="H H D . H .",
         says={"gemini": "limit 0.00"},
     ),
     quiet(
@@ -358,6 +354,7 @@ SCENARIOS: Sequence[Scenario] = (
             " (now() AT TIME ZONE 'Asia/Seoul')::date, now()"
         ),
         says={"gemini": "limit 1000.00"},
+        brief=True,
     ),
     # inside the process
     live("scheduler pass raises", "H H H U H H", inside(pass_raises=True), within_s=15, brief=True),
@@ -384,7 +381,7 @@ SCENARIOS: Sequence[Scenario] = (
     live("a job has a bug", "H H H ! H .", inside(job_raises="market")),
     live("order following has a bug", "H H H ! H .", inside(job_raises="orders")),
     live("slot writer stuck", "H H H U H H", inside(writer_hangs=True), within_s=12, brief=True),
-    live("alert lane stuck", "H H H D H H", inside(alerts_hang=True), within_s=20),
+    live("alert lane stuck", "H H H D H H", inside(starves="alerts"), within_s=20),
     quiet("loop lane starved", "H H H U H H", inside(starves="loop"), within_s=12),
     quiet("writer lane starved", "H H H U H H", inside(starves="writer"), within_s=12),
     quiet("scheduler lane starved", "H H H U H H", inside(starves="scheduler"), within_s=12),
@@ -434,7 +431,8 @@ SCENARIOS: Sequence[Scenario] = (
         name="standby without its leader",
         world="standby",
         pull=(("leader", {"how": "killed"}),),
-        expect="H H H H H H",
+        expect="H H H . H H",
         hold_s=10,
+        is_last=True,
     ),
 )

@@ -64,6 +64,8 @@ every = "{orders_every}"
 deadline = "20s"
 [health]
 port = 0
+[alerts]
+hooks = [{{exec = ["/bin/true"]}}]
 """
 
 

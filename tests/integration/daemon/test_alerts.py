@@ -418,3 +418,61 @@ async def test_the_delivery_task_wakes_up_for_a_new_alert(database: Database, cl
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+class Hanging(Database):
+    """The same database as long as it answers nobody, as a frozen server does."""
+
+    @asynccontextmanager
+    async def begin(self) -> AsyncIterator[AsyncConnection]:
+        await asyncio.Event().wait()
+        raise AssertionError
+        yield
+
+
+async def test_a_database_that_hangs_holds_no_critical_alert_back(
+    database: Database, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("daemon.alerts.STORE_TIMEOUT_S", 0.01)
+    hanging = Hanging(
+        engine=database.engine, checkout=database.checkout, pool_stats=database.pool_stats
+    )
+    hook = Recorder()
+    box = outbox(hanging, clock, hook)
+    await box.deliver_due()  # the pass that was asleep in the database when nothing waited
+    await box.notify(ORDER)
+    await box.deliver_due()
+    await box.deliver_due()
+    assert [body["kind"] for body in hook.told] == ["order_unknown"]
+
+
+async def test_a_storm_of_errors_is_at_most_three_messages_and_the_recovery(
+    database: Database, clock: Clock
+) -> None:
+    hook = Recorder()
+    box = outbox(database, clock, hook)
+    for _ in range(10):  # ten thousand errors within half an hour
+        await asyncio.gather(*(box.notify(ORDER) for _ in range(1000)))
+        await box.deliver_due()
+        clock.forward(minutes=3)
+    await box.resolve(ORDER.incident)
+    await box.deliver_due()
+    kinds = [body["kind"] for body in hook.told]
+    assert kinds[-1] == "recovered"
+    assert len(kinds) - 1 <= 3
+    assert hook.told[-1]["occurrences"] == 10_000
+
+
+async def test_what_was_told_at_once_is_stored_later_without_being_told_again(
+    database: Database, clock: Clock
+) -> None:
+    hook, picky = Recorder("loud"), Recorder("picky", refusals=1)
+    box = outbox(database, clock, hook, picky)
+    told = await box.tell_at_once(ORDER)
+    assert told == {"loud"}
+    await box.notify(ORDER, told=told)
+    await box.deliver_due()
+    assert [len(each.told) for each in (hook, picky)] == [1, 1]
+    await box.resolve(ORDER.incident)
+    await box.deliver_due()
+    assert [each.told[-1]["kind"] for each in (hook, picky)] == ["recovered"] * 2
