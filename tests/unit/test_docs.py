@@ -1,0 +1,38 @@
+"""What the documents name exists: files, folders, links and targets of make."""
+
+import re
+from itertools import chain
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = sorted(chain(ROOT.glob("*.md"), (ROOT / "docs").rglob("*.md")))
+NAMED = re.compile(
+    r"`((?:bench|daemon|docs|health|jobs|migrations|sandbox|systemd|tests)/[^`\s]*)`"
+)
+LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
+MAKE = re.compile(r"`make ([a-z][a-z-]*)`|^make ([a-z][a-z-]*)\b", re.MULTILINE)
+TARGET = re.compile(r"^([a-z-]+):", re.MULTILINE)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_what_a_document_names_is_there(document: Path) -> None:
+    text = document.read_text("utf-8")
+    named = {f"{ROOT}/{path.partition('::')[0]}" for path in NAMED.findall(text)}
+    linked = {f"{document.parent}/{path}" for path in LINK.findall(text)}
+    assert sorted(path for path in named | linked if not exists(path)) == []
+
+
+def exists(path: str) -> bool:
+    """Whether there is such a file, or one that the pattern means."""
+    if "*" in path:
+        return any(ROOT.glob(str(Path(path).relative_to(ROOT))))
+    return Path(path).exists()
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_the_targets_of_make_that_a_document_names_are_there(document: Path) -> None:
+    targets = set(TARGET.findall((ROOT / "Makefile").read_text("utf-8")))
+    named = {first or second for first, second in MAKE.findall(document.read_text("utf-8"))}
+    assert named <= targets
