@@ -36,12 +36,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--reduced", action="store_true")
     parser.add_argument("--careless", action="store_true")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 2)
+    parser.add_argument("--lines", type=Path, help="write each verdict there as it comes")
     parser.add_argument("--json", action="store_true", help="one line with the counts")
     options = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that workers end with us
     share = CARELESS if options.careless else REDUCED if options.reduced else Share()
     started = time.monotonic()
-    verdicts = list(play(share, options.workers))
+    verdicts = list(play(share, options.workers, options.lines))
     took_s = time.monotonic() - started
     if options.json:
         print(json.dumps(summary(verdicts, took_s)))
@@ -72,14 +73,14 @@ def summary(verdicts: Sequence[Verdict], took_s: float) -> dict[str, object]:
     }
 
 
-def play(share: Share, workers: int) -> Iterator[Verdict]:
-    """Every verdict of the share, as they come."""
+def play(share: Share, workers: int, file: Path | None = None) -> Iterator[Verdict]:
+    """Every verdict of the share; each is written to `file` when it comes."""
     with databases(workers) as addresses:
         started = [
             _start(address, share, shard, workers) for shard, address in enumerate(addresses)
         ]
         lines: list[str] = []
-        readers = [Thread(target=_read, args=(each, lines)) for each in started]
+        readers = [Thread(target=_read, args=(each, lines, file)) for each in started]
         try:
             for reader in readers:
                 reader.start()
@@ -103,11 +104,14 @@ def _start(address: str, share: Share, shard: int, workers: int) -> "subprocess.
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
 
 
-def _read(worker: "subprocess.Popen[str]", lines: list[str]) -> None:
+def _read(worker: "subprocess.Popen[str]", lines: list[str], file: Path | None) -> None:
     if worker.stdout is None:
         raise RuntimeError("the worker has no output")
     for line in worker.stdout:
         lines.append(line)
+        if file is not None:
+            with file.open("a", encoding="utf-8") as out:
+                out.write(line)
         if len(lines) % PROGRESS == 0:
             print(f"{len(lines)} cells", file=sys.stderr, flush=True)
     worker.wait()

@@ -24,14 +24,16 @@ def databases(count: int) -> Iterator[list[str]]:
     root.chmod(0o755)
     try:
         with EmbeddedPostgres(root / "pg", settings=QUICK) as server:
-            yield [_migrated(server.url, f"proof{number}") for number in range(count)]
+            first = _made(server.url, "proof0", "template1")
+            schema.upgrade(make_conninfo(server.url, dbname="proof0"))
+            copies = [_made(server.url, f"proof{n}", "proof0") for n in range(1, count)]
+            yield [first, *copies]
     finally:
         shutil.rmtree(root, ignore_errors=True)
 
 
-def _migrated(url: str, name: str) -> str:
+def _made(url: str, name: str, template: str) -> str:
     with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(SQL("CREATE DATABASE {}").format(Identifier(name)))
-    address = make_conninfo(url, dbname=name)
-    schema.upgrade(address)
+        create = SQL("CREATE DATABASE {} TEMPLATE {}")
+        connection.execute(create.format(Identifier(name), Identifier(template)))
     return url.replace("/postgres?", f"/{name}?")

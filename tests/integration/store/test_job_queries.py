@@ -27,6 +27,7 @@ from jobs.store import (
     runs,
     signals,
     statistics,
+    story,
     vitals,
 )
 from jobs.store.db import Database
@@ -80,6 +81,9 @@ ASKED: dict[str, Ask] = {
     "orders doubted": within(lambda tx: orders.doubted_markets(tx, "paper", NOW - DAY / 2)),
     "orders buried": within(lambda tx: orders.buried(tx, "paper", NOW - DAY)),
     "order of a signal": within(lambda tx: orders.has_order(tx, "paper", 77)),
+    "explain by id": lambda db: story.story(db, "77"),
+    "explain by identifier": lambda db: story.story(db, "i77"),
+    "explain nobody": lambda db: story.story(db, "00000000-0000-4000-8000-000000000000"),
     "signals new": within(orders.new_signals),
     "risk": within(
         lambda tx: positions.portfolio(tx, "paper", "KRW-M1", money=MONEY, prices={}, now=NOW)
