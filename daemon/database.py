@@ -6,6 +6,7 @@ that need a psycopg connection. The only importer of psycopg_pool.
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -30,6 +31,8 @@ RETRY_S = 0.1
 RECONNECT_S = 3.0
 CLOSE_TIMEOUT_S = 5.0
 MAX_LIFETIME_S = 3600.0
+RESTED_S = 1.0
+NEVER = float("-inf")
 # A peer that vanished without a word must not hang a statement for hours.
 KEEPALIVE = {
     "keepalives_idle": 10,
@@ -118,6 +121,7 @@ async def _await_server(url: str, where: str, timeout_s: float) -> None:
 class _Connection(psycopg.AsyncConnection[Any]):
     lender: "_Pool | None" = None
     loan: Loan | None = None
+    returned_at = NEVER
     is_shared = False
 
     async def close(self) -> None:
@@ -177,6 +181,7 @@ class _Pool(AsyncConnectionPool[_Connection]):
             conn.lender = None
             self.busy -= 1
             self.loans.end(conn.loan)
+            conn.returned_at = time.monotonic()
             if conn.is_shared:
                 self.shared.release()
             await super().putconn(conn)
@@ -246,13 +251,19 @@ def _make_pool(url: str, options: PoolOptions) -> _Pool:
         reconnect_timeout=RECONNECT_S,
         reconnect_failed=keep_trying,
         configure=configure,
-        check=AsyncConnectionPool.check_connection,
+        check=_look_at_one_that_rested,
         close_returns=True,  # without it every connection that SQLAlchemy closes is lost
         open=False,
     )
     pool.loans = Loans(options.hold_limit_s)
     pool.kept = min(options.kept_for_orders, options.pool_max - 1)
     return pool
+
+
+async def _look_at_one_that_rested(connection: _Connection) -> None:
+    """Try a connection that may have been lost unseen; one in steady use tells by itself."""
+    if connection.closed or time.monotonic() - connection.returned_at > RESTED_S:
+        await AsyncConnectionPool.check_connection(connection)
 
 
 async def _warm(pool: _Pool, where: str, options: PoolOptions) -> None:
