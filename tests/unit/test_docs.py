@@ -5,6 +5,10 @@ from itertools import chain
 from pathlib import Path
 
 import pytest
+from typer.core import TyperGroup
+from typer.main import get_command
+
+from daemon.__main__ import app
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted(chain(ROOT.glob("*.md"), (ROOT / "docs").rglob("*.md")))
@@ -36,3 +40,13 @@ def test_the_targets_of_make_that_a_document_names_are_there(document: Path) -> 
     targets = set(TARGET.findall((ROOT / "Makefile").read_text("utf-8")))
     named = {first or second for first, second in MAKE.findall(document.read_text("utf-8"))}
     assert named <= targets
+
+
+def test_the_readme_names_every_command() -> None:
+    command = get_command(app)
+    assert isinstance(command, TyperGroup)
+    text = (ROOT / "README.md").read_text("utf-8").partition("## Commands")[2]
+    table = text.partition("## ")[0]
+    assert [
+        name for name in command.commands if f"`{name}`" not in table.replace("upbitd ", "")
+    ] == []
