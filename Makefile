@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run test prove properties lint format bench replay-proof lock clean hostile budget
+.PHONY: help setup setup-dev run test prove properties lint format bench replay-proof lock slots transients leadership memory clean hostile budget
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-deps
@@ -68,6 +68,18 @@ hostile: setup-dev ## ten thousand hostile answers of the model through the whol
 
 budget: setup-dev ## ten thousand model calls by callers that are killed: no cent over the budget
 	@UPBITD_BUDGET_CALLS=10000 $(BIN)/pytest -q tests/integration/test_budget_under_kills.py
+
+slots: setup-dev ## proof: 100,000 due slots under random faults, one outcome each
+	@PYTHONPATH=tests $(BIN)/python -m fixtures.slot_proof 100000
+
+transients: setup-dev ## proof: 1,000,000 calls with faults in a row: recovery and amplification
+	@PYTHONPATH=tests $(BIN)/python -m fixtures.transient_proof 1000000
+
+leadership: setup-dev ## proof: three daemons, the leader killed or frozen over 1,000 slots
+	@PYTHONPATH=tests $(BIN)/python -m fixtures.leadership_proof 1000
+
+memory: setup-dev ## proof: growth over 1,000,000 job runs
+	@$(BIN)/python -m bench.memory 1000000
 
 lock: ## renew both lock files (needs uv): versions and hashes only
 	@options="--universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header --quiet --no-strip-extras"; \

@@ -159,6 +159,11 @@ class Runner:
         else:
             self._begin(job, instant)
 
+    async def idle(self) -> None:
+        """Wait until nothing runs; what is queued counts."""
+        while self._running:
+            await asyncio.wait(self._running.values())
+
     async def drain(self, grace_s: float) -> bool:
         """Wait for the running jobs, cancel those that outlast `grace_s`; True if none did."""
         self._is_over = True
