@@ -15,5 +15,6 @@ pytest_plugins = [
     "fixtures.trading",
     "fixtures.venue",
     "fixtures.process",  # after what it imports
+    "fixtures.whole_run",
     "fixtures.virtual_time",
 ]

@@ -1,168 +1,17 @@
-"""What others rely on, checked on one run of the real process: lines, answers, alerts, tables."""
+"""What others rely on, checked on one run of the real process: lines, answers, alerts."""
 
-import json
 import re
-import subprocess
-import sys
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
-import httpx
-import psycopg
 import pytest
-from fixtures.postgres import copied
-from fixtures.process import Daemon
-from fixtures.sandbox import Sandbox, running_sandbox
-from fixtures.told import listening_hook, running_daemon, toml
-
-from daemon.embedded import EmbeddedPostgres
-
-Line = dict[str, Any]
-
-CONFIG = """
-[daemon]
-instance = "contract"
-[trading]
-mode = "live"
-[database]
-url = {database}
-slow_query = "1ms"
-[upbit]
-base_url = {base_url}
-[gemini]
-base_url = {base_url}
-[jobs.market]
-every = "2s"
-offset = "0s"
-history = "2h"
-[jobs.signals]
-every = "3s"
-offset = "0s"
-[jobs.orders]
-every = "1s"
-[retry]
-delays = [0.05, 0.05, 0.05]
-[health]
-port = 0
-[alerts]
-hooks = [{{exec = ["/bin/sh", "-c", {program}]}}, {{url = {hook}}}]
-[log]
-level = "DEBUG"
-file = {log_file}
-"""
-
-PATHS = (
-    *("/health", "/livez", "/readyz", "/readyz?standby=ok", "/metrics", "/stats?since=24h"),
-    *("/stats", "/cache-stats", "/"),
-)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
-    """Everything that one run told."""
-
-    lines: list[Line]
-    answers: Mapping[str, httpx.Response]
-    refused: Mapping[str, httpx.Response]
-    executed: list[Line]
-    posted: list[Line]
-    file: list[Line]
-    slots: list[tuple[str, str]]
-    exit_code: int
-
-    def of(self, event: str) -> list[Line]:
-        """The lines with `event`."""
-        return [line for line in self.lines if line["event"] == event]
+from fixtures.whole_run import PATHS, Run
 
 
 @pytest.fixture(scope="module")
-def database(postgres: EmbeddedPostgres, template: str) -> Iterator[str]:
-    with copied(postgres, template) as url:
-        yield url
-
-
-@pytest.fixture(scope="module")
-def run(database: str, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    place = tmp_path_factory.mktemp("contract")
-    with running_sandbox() as sandbox, listening_hook() as (hook, posted):
-        sandbox.options(quotas=False, fill_min_ms=0, fill_max_ms=0)
-        text = CONFIG.format(
-            database=toml(database),
-            base_url=toml(sandbox.base_url),
-            program=toml(f"cat >> {place}/executed"),
-            hook=toml(hook),
-            log_file=toml(str(place / "log")),
-        )
-        config = place / "config.toml"
-        config.write_text(text, encoding="utf-8")
-        with running_daemon(config, keys(sandbox)) as daemon:
-            answers, refused = use(daemon, sandbox, config)
-            exit_code = daemon.stop()
-    assert (place / "stderr").read_bytes() == b""
-    return Run(
-        lines=daemon.lines,
-        answers=answers,
-        refused=refused,
-        executed=json_lines(place / "executed"),
-        posted=[json.loads(each) for each in posted],
-        file=json_lines(place / "log"),
-        slots=slots(database),
-        exit_code=exit_code,
-    )
-
-
-def keys(sandbox: Sandbox) -> dict[str, str]:
-    return {
-        "UPBIT_ACCESS_KEY": sandbox.access_key,
-        "UPBIT_SECRET_KEY": sandbox.secret_key,
-        "GEMINI_API_KEY": sandbox.gemini_key,
-    }
-
-
-def json_lines(path: Path) -> list[Line]:
-    return [json.loads(each) for each in path.read_text("utf-8").splitlines()]
-
-
-def slots(database: str) -> list[tuple[str, str]]:
-    with psycopg.connect(database) as connection:
-        return connection.execute("SELECT run_id, outcome FROM job_runs").fetchall()
-
-
-def use(
-    daemon: Daemon, sandbox: Sandbox, config: Path
-) -> tuple[dict[str, httpx.Response], dict[str, httpx.Response]]:
-    """Let it trade, change a setting, fail and recover; return what its port said."""
-    url = daemon.ready()
-    daemon.until("order.fill")
-    answers = {path: httpx.get(url + path, timeout=5) for path in PATHS}
-    refused = {
-        "unknown": httpx.get(f"{url}/nothing"),
-        "post": httpx.post(f"{url}/health", headers={"X-Request-ID": "mine-1"}),
-        "delete": httpx.delete(f"{url}/", headers={"X-Request-ID": "mine-2"}),
-        "mine": httpx.get(f"{url}/livez", headers={"X-Request-ID": "mine-3"}),
-        "invalid": httpx.get(f"{url}/livez", headers={"X-Request-ID": "not valid"}),
-        "head": httpx.head(f"{url}/health"),
-        "since": httpx.get(f"{url}/stats?since=soon"),
-    }
-    command = [sys.executable, "-m", "daemon", "settings", "set", "max_open_positions", "4"]
-    subprocess.run([*command, "--config", str(config)], check=True, stdout=subprocess.DEVNULL)
-    daemon.until("settings.changed", key="max_open_positions")
-    sandbox.fault(path="/v1/ticker", action="answer", status=503, count=0)
-    told(daemon, "retry_exhausted")
-    sandbox.clear_faults()
-    told(daemon, "recovered")
-    return answers, refused
-
-
-def told(daemon: Daemon, kind: str) -> None:
-    """Read on until both hooks have taken the same alert of this kind."""
-    taken = [daemon.until("alert.delivered", kind=kind)["alert_id"]]
-    while len(set(taken)) == len(taken):
-        taken.append(daemon.until("alert.delivered", kind=kind)["alert_id"])
+def run(whole_run: Run) -> Run:
+    return whole_run
 
 
 # --- log lines
@@ -404,7 +253,7 @@ def test_head_has_the_head_alone(run: Run) -> None:
 # --- alerts
 
 ALERT = {
-    "id": "int",
+    "id": "int?",  # of one that was sent before the database could take it
     "ts": "instant",
     "kind": "str",
     "severity": "str",
@@ -424,7 +273,7 @@ ALERT = {
 
 def test_both_kinds_of_hooks_got_the_same_objects(run: Run) -> None:
     same = [each for each in run.executed if each in run.posted]
-    assert {each["kind"] for each in same} == {"retry_exhausted", "recovered"}
+    assert {each["kind"] for each in same} >= {"retry_exhausted", "recovered"}
 
 
 def test_an_alert_has_exactly_its_fields(run: Run) -> None:
