@@ -1,6 +1,7 @@
 """One cell: an account, a past, a life that may end by SIGKILL, a restart, and the comparison."""
 
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -25,7 +26,6 @@ from proof.stage import (
 from proof.truth import Facts, Wrong, compare, read_rows
 from proof.venue import PRICE, Control
 
-from daemon.database import PoolOptions, open_database
 from jobs.errors import JobError
 from jobs.store.db import Database
 from jobs.trading.desk import new_identifier
@@ -36,7 +36,6 @@ TRIES = 3
 """How often a life is begun anew that did not come by its failpoint: a look fewer was enough."""
 
 LATER_MS = 5000
-POOL = PoolOptions(pool_min=1, pool_max=4)
 FALLEN = PRICE * 90 // 100
 RESET_AFTER = {**POST, "action": "reset", "when": "after"}
 RESET_BEFORE = {**POST, "action": "reset", "when": "before"}
@@ -57,7 +56,6 @@ class Cell:
 class Theatre:
     """What a worker keeps between cells. `run` runs a coroutine on the worker's loop."""
 
-    dsn: str
     db: Database
     control: Control
     run: Callable[[Any], Any]
@@ -103,7 +101,7 @@ class Theatre:
         sys.stdout.flush()
         child = os.fork()
         if not child:
-            _child(self.dsn, self.control, cell, seat)
+            _child(self.db, self.control, cell, seat)
         _, status = os.waitpid(child, 0)
         self.control.advance(0)  # learn what time the child has let pass
         return os.waitstatus_to_exitcode(status)
@@ -166,10 +164,15 @@ def _verdict(cell: Cell, outcome: str, detail: str = "", *, was_blocked: bool = 
     )
 
 
-def _child(dsn: str, control: Control, cell: Cell, seat: Seat) -> None:
-    """The rest of this process is one life; nothing of the parent's is used or closed."""
+def _child(db: Database, control: Control, cell: Cell, seat: Seat) -> None:
+    """The rest of this process is one life, with connections of its own.
+
+    What the parent has open is neither used nor closed; what it has compiled is a gift.
+    """
+    gc.disable()
+    own = Control(control.base_url, control.shift, control.account, control.price)
     try:
-        asyncio.run(_one_life(dsn, Control(control.base_url, control.shift), cell, seat))
+        asyncio.run(_one_life(db, own, cell, seat))
     except BaseException:  # noqa: BLE001 - the parent must not go on twice, whatever happens
         traceback.print_exc()
         sys.stderr.flush()
@@ -177,11 +180,11 @@ def _child(dsn: str, control: Control, cell: Cell, seat: Seat) -> None:
     os._exit(0)
 
 
-async def _one_life(dsn: str, control: Control, cell: Cell, seat: Seat) -> None:
-    async with open_database(dsn, POOL) as db:
-        points = Failpoints(kill_at=cell.failpoint)
-        async with open_stage(db, control, seat, points) as stage:
-            await _live(stage, cell)
+async def _one_life(db: Database, control: Control, cell: Cell, seat: Seat) -> None:
+    await db.engine.dispose(close=False)
+    points = Failpoints(kill_at=cell.failpoint)
+    async with open_stage(db, control, seat, points) as stage:
+        await _live(stage, cell)
 
 
 async def _live(stage: Stage, cell: Cell) -> None:
@@ -239,11 +242,11 @@ def _after(
         if fault is not None:
             control.tell("faults", **fault)
         if options is not None:
-            control.tell("options", **options)
+            control.set_options(**options)
         await stage.one_pass()
         control.http.delete("/sandbox/faults")
         control.advance(later_s)
-        control.tell("options", fill_min_ms=0, fill_max_ms=0)
+        control.set_options(fill_min_ms=0, fill_max_ms=0)
         then(stage)
 
     return setup
@@ -254,7 +257,7 @@ def _venue_cancels(stage: Stage) -> None:
 
 
 def _slow_venue(stage: Stage) -> None:
-    stage.control.tell("options", fill_min_ms=LATER_MS, fill_max_ms=LATER_MS)
+    stage.control.set_options(**_LATER)
 
 
 _LATER = {"fill_min_ms": LATER_MS, "fill_max_ms": LATER_MS}

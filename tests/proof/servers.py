@@ -2,19 +2,50 @@
 
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 import psycopg
 from psycopg.conninfo import make_conninfo
 from psycopg.sql import SQL, Identifier
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from daemon import schema
 from daemon.embedded import EmbeddedPostgres
+from jobs.store.db import Database
 
 # what a SIGKILL of a client can lose is not on disk: the server itself never dies here
+POOL_SIZE = 3
 QUICK = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+
+
+def connect(address: str) -> Database:
+    """The database at `address`, over connections that a forked process can replace.
+
+    The daemon's own pool belongs to the loop that opened it; statements and transactions are the
+    same.
+    """
+    engine = create_async_engine(
+        address.replace("postgresql://", "postgresql+psycopg://", 1),
+        isolation_level="READ COMMITTED",
+        pool_size=POOL_SIZE,
+    )
+
+    @asynccontextmanager
+    async def checkout() -> AsyncIterator[psycopg.AsyncConnection]:
+        async with engine.connect() as connection:
+            await connection.execution_options(isolation_level="AUTOCOMMIT")
+            raw = (await connection.get_raw_connection()).driver_connection
+            if not isinstance(raw, psycopg.AsyncConnection):
+                raise TypeError("no psycopg connection")
+            yield raw
+
+    def stats() -> NoReturn:
+        raise NotImplementedError("the order path does not ask for them")
+
+    return Database(engine=engine, checkout=checkout, pool_stats=stats)
 
 
 @contextmanager

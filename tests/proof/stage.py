@@ -10,7 +10,7 @@ from decimal import Decimal
 import httpx
 from proof.failpoints import Failpoints, WatchedDatabase, WatchedExchange
 from proof.venue import MARKET, Account, Control
-from sqlalchemy import insert, select, text
+from sqlalchemy import insert, select
 
 from jobs.errors import JobError
 from jobs.gates import Gates
@@ -101,12 +101,11 @@ class Stage:
 
     async def collect(self) -> int:
         """Store a snapshot as the market job would."""
-        (ticker,) = await self.client.tickers([MARKET])
         async with self.db.begin() as conn:
             row = insert(market_data).values(
                 market=MARKET,
                 ts=self.control(),
-                price=ticker.price,
+                price=self.control.price,
                 volume_24h=1,
                 value_24h=1,
                 change_rate=0,
@@ -192,8 +191,8 @@ async def open_stage(
 
 async def wipe(db: Database, style: dict[str, str]) -> None:
     """Empty books, and the settings of `style` in force."""
+    deletions = "; ".join(f"DELETE FROM {name}" for name in _WRITTEN)  # noqa: S608 - from above
     async with db.begin() as conn:
-        for name in _WRITTEN:
-            await conn.execute(text(f"DELETE FROM {name}"))  # noqa: S608 - names from above
+        await conn.exec_driver_sql(deletions)
     for key, value in style.items():
         await settings_store.write(db, key, value, "proof")

@@ -41,6 +41,8 @@ class Control:
     base_url: str
     shift: timedelta = timedelta(0)
     account: Account | None = None
+    price: Decimal = Decimal(0)
+    options: dict[str, object] = field(default_factory=dict)
     http: httpx.Client = field(init=False)
 
     def __post_init__(self) -> None:
@@ -72,8 +74,10 @@ class Control:
         access, secret = f"ACCESS-{number:033}", f"SECRET-{number:033}"
         self.http.delete("/sandbox/faults")
         self.http.delete("/sandbox/requests")
-        self.tell("options", **PROMPT)
-        self.force_price(PRICE)
+        if self.options != PROMPT:
+            self.set_options(**PROMPT)
+        if self.price != PRICE:
+            self.force_price(PRICE)
         self.tell("credit", pocket=name, currency="KRW", amount=str(START_KRW))
         self.tell("keys", access_key=access, secret_key=secret, pocket=name)
         self.account = Account(
@@ -84,6 +88,12 @@ class Control:
     def force_price(self, price: Decimal) -> None:
         """Let the market trade at `price`."""
         self.tell("price", market=MARKET, price=str(price))
+        self.price = price
+
+    def set_options(self, **changes: object) -> None:
+        """Change how the venue behaves."""
+        self.tell("options", **changes)
+        self.options = {**self.options, **changes}
 
     def ledger(self) -> dict[str, Any]:
         """What the venue holds for the newest account."""
