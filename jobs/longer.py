@@ -22,6 +22,14 @@ COUNT = 120
 MADE_ANEW = 2
 
 
+def of_candles(
+    candles: Sequence[Candle], units: Iterable[int], *, until: datetime
+) -> tuple[Features, ...]:
+    """The same from one market's candles in memory, oldest first, as of `until`: for replay."""
+    made = (candle_units.aggregate(candles, unit, until=until, count=COUNT) for unit in units)
+    return tuple(features.compute(each) for each in made if each)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LongerFeatures:
     """Features of every unit of `units`, all of them multiples of `base` minutes.

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from daemon.config import Config
 from daemon.resources import GEMINI, Foundation, open_resources
+from jobs.candle_units import larger
 from jobs.decisions import Inputs, Source, Verdict
 from jobs.errors import BadData, Transient
 from jobs.gates import Gates
@@ -23,13 +24,15 @@ from jobs.replay.run import MINUTE, Plan, play
 from jobs.replay.tape import Tape
 from jobs.rules import RulesSource
 from jobs.sources import load_source
-from jobs.spec import Incident, Sleep
+from jobs.spec import Clock, Incident, Sleep
+from jobs.store import llm_calls
 from jobs.store import settings as settings_store
 from jobs.store.db import Database
 from jobs.store.settings import Settings, Value
+from jobs.strategy import StrategySource
 from jobs.upbit.wire import Candle
 
-HISTORY = timedelta(days=2)
+HISTORY = timedelta(days=6)
 """How much before the first instant is read, for indicators and the day's figures."""
 
 ASKED_AGAIN = 3
@@ -86,7 +89,8 @@ async def make_report(
     plan = await _plan(config, wanted, db, tape)
     names = {market: market for market in _order(config, wanted, tape)}
     async with _source(config, wanted, db, plan) as source:
-        feed = SourceFeed(tape=tape, source=source, names=names)
+        units = _longer_units(config, source, tape.unit)
+        feed = SourceFeed(tape=tape, source=source, names=names, longer_units=units)
         watch.stage("replaying", plan.minutes)
         begin = time.perf_counter()
         trader = await play(tape, plan, feed, progress=lambda done, _all: watch.step(done))
@@ -151,6 +155,13 @@ async def _plan(config: Config, wanted: Wanted, db: Database | None, tape: Tape)
     )
 
 
+def _longer_units(config: Config, source: Source, unit: int) -> tuple[int, ...]:
+    """The larger candles that are told live; none to those that would not look at them."""
+    if isinstance(source, RulesSource | StrategySource | recorded.RecordedSource):
+        return ()
+    return larger(unit, (*config.jobs.market.candle_units, *config.signals.longer_units))
+
+
 def _whole(at: datetime) -> datetime:
     return at - (at - datetime(1970, 1, 1, tzinfo=UTC)) % MINUTE
 
@@ -196,7 +207,7 @@ async def _asking(config: Config, wanted: Wanted, db: Database) -> AsyncIterator
         config=changed, database=db, clock=clock, notifier=Silent(), gates=Gates(clock)
     )
     async with open_resources(base) as resources:
-        yield Patient(source=resources.source, sleep=asyncio.sleep)
+        yield Patient(source=resources.source, db=db, clock=clock, sleep=asyncio.sleep)
 
 
 class Silent:
@@ -211,13 +222,22 @@ class Silent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Patient:
-    """A source that waits as long as a server asks, instead of missing the slot."""
+    """A model that is asked now: waits as long as it asks for, and settles what each call cost."""
 
     source: Source
+    db: Database
+    clock: Clock
     sleep: Sleep
 
     async def decide(self, inputs: Inputs) -> Verdict:
-        """What the source decides, asked up to three times."""
+        """What the source decides, asked up to three times; its cost is stored before."""
+        verdict = await self._ask(inputs)
+        if verdict.llm_call_id is not None and verdict.settlement is not None:
+            async with self.db.begin() as tx:
+                await llm_calls.settle(tx, verdict.llm_call_id, verdict.settlement, self.clock())
+        return verdict
+
+    async def _ask(self, inputs: Inputs) -> Verdict:
         for _attempt in range(ASKED_AGAIN - 1):
             try:
                 return await self.source.decide(inputs)

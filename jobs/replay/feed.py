@@ -8,12 +8,13 @@ counted by its kind.
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 
-from jobs import features, inputs
+from jobs import candle_units, features, inputs, longer
 from jobs.decisions import Decision, Inputs, MarketInput, Source, Verdict
 from jobs.errors import JobError
+from jobs.features import Features
 from jobs.replay.tape import Tape
 from jobs.replay.trader import Trader
 from jobs.spec import Slot
@@ -36,19 +37,24 @@ class Said:
 class SourceFeed:
     """Asks `source` in every slot about each market with a new candle.
 
-    `names` maps each market to what the exchange calls it.
+    `names` maps each market to what the exchange calls it; `longer_units` are the larger candles
+    whose features the source is told as well.
     """
 
     tape: Tape
     source: Source
     names: Mapping[str, str]
     max_age_s: float = 180.0
+    longer_units: tuple[int, ...] = ()
     said: list[Said] = field(default_factory=list)
     models: set[str] = field(default_factory=set)
     failures: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
     slots: int = 0
     _decided: dict[str, datetime] = field(default_factory=dict)
+    _longer: dict[tuple[str, int], tuple[datetime, tuple[Features, ...]]] = field(
+        default_factory=dict
+    )
 
     async def __call__(self, now: datetime, trader: Trader) -> list[SignalFact]:
         """The signals of one slot."""
@@ -83,11 +89,30 @@ class SourceFeed:
             computed = features.compute(window)
             markets.append(
                 inputs.market_input(
-                    self.names[market], window, computed, snapshots[market], held.get(market)
+                    self.names[market],
+                    window,
+                    computed,
+                    snapshots[market],
+                    held.get(market),
+                    longer=self._longer_features(market, window[-1].ts + self.tape.step),
                 )
             )
         slot = Slot(job="signals", scheduled_at=now, run_id=f"replay-{self.slots}")
         return Inputs(slot=slot, now=now, markets=tuple(markets))
+
+    def _longer_features(self, market: str, end: datetime) -> tuple[Features, ...]:
+        """Features on larger candles as of `end`, each computed once a candle."""
+        found: tuple[Features, ...] = ()
+        for unit in self.longer_units:
+            last = candle_units.floor(end, unit)
+            known = self._longer.get((market, unit))
+            if known is None or known[0] != last:
+                count = (longer.COUNT + 1) * unit // self.tape.unit
+                candles = self.tape.window(market, count, end)
+                known = (last, longer.of_candles(candles, (unit,), until=end))
+                self._longer[market, unit] = known
+            found += known[1]
+        return found
 
     def _note(
         self, each: Decision, asked: Mapping[str, MarketInput], verdict: Verdict, now: datetime
@@ -112,13 +137,14 @@ def snapshot(tape: Tape, market: str, now: datetime) -> Snapshot:
     price = reel.close_before(now)
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
     yesterday = reel.close_before(midnight)
-    volume, value = reel.day_totals(now)
+    minute = now.replace(second=0, microsecond=0)
+    volume, value = reel.day_totals(minute)
     if price is None:
         raise ValueError(f"{market} has no price before {now}")
     return Snapshot(
         id=0,
         market=market,
-        ts=now - timedelta(seconds=now.second, microseconds=now.microsecond),
+        ts=minute,
         price=price,
         volume_24h=volume,
         value_24h=value,

@@ -145,8 +145,11 @@ CROSS JOIN LATERAL (
 ORDER BY wanted.place
 """
 
+# a paper twin's end stands behind the own one
 SIGNALS: Final = """
-SELECT id, created_at AS at, market, action, confidence, reason, status, status_reason, model
+SELECT id, created_at AS at, market, action, confidence, reason, status,
+       nullif(concat_ws('; ', status_reason, 'paper twin: ' || shadow_status
+                        || coalesce(' (' || shadow_reason || ')', '')), '') AS status_reason, model
 FROM signals ORDER BY created_at DESC, id DESC LIMIT %(rows)s
 """
 

@@ -15,6 +15,7 @@ from jobs.orders import OrdersJob
 from jobs.shadow import ShadowedOrders, Unheard
 from jobs.spec import Slot
 from jobs.store import positions as position_store
+from jobs.store.dashboard import Wanted, lines
 from jobs.store.shadow import difference
 from jobs.store.tables import orders, signals
 from jobs.trading.paper import PaperExchange
@@ -175,3 +176,15 @@ async def test_without_a_twin_there_is_no_difference(trading: Trading) -> None:
     await trading.signal("buy")
     await trading.run(after_s=10)
     assert await difference(trading.db, LONG_AGO) is None
+
+
+async def test_the_page_names_the_twins_end_behind_the_own_one(trading: Trading) -> None:
+    await trading.signal("buy")
+    await run(trading, shadowed(trading, start_krw=Decimal(20_000)))
+    wanted = Wanted(mode="live", jobs=(), day=START.date(), since=LONG_AGO)
+    (line,) = (await lines(trading.db, wanted)).signals
+    assert line.status == "executed"
+    assert line.status_reason is not None
+    own, twin = line.status_reason.split("; ")
+    assert own.startswith("order upd-")
+    assert twin.startswith("paper twin: refused (position_size_pct")

@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import psycopg
 import pytest
 import typer
+from fixtures.sandbox import Sandbox
 from typer.testing import CliRunner, Result
 
 from daemon.commands import replay as command
@@ -229,3 +231,34 @@ def test_a_replay_without_a_trade_has_a_page_too(run: Run, tmp_path: Path) -> No
     assert result.exit_code == 0, result.output
     assert Page(path.read_text("utf-8")).open == []
     assert "The account stayed where it was" in result.stdout.replace("\n", " ")
+
+
+def test_gemini_is_asked_anew_only_when_told_and_within_the_budget(
+    run: Run,
+    config: Path,
+    dsn: str,
+    shared_sandbox: Sandbox,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("GEMINI_API_KEY", shared_sandbox.gemini_key)
+    with config.open("a") as file:
+        file.write(f"[gemini]\nbase_url = '{shared_sandbox.base_url}'\n")
+    asked = ("--config", str(config), "--source", "gemini", "--ask-gemini", "--shuffles", "0")
+    hour = ("--from", "2025-09-22T04:00+00:00", "--to", "2025-09-22T04:20+00:00", "--json")
+    report = as_json(run(*asked, *hour, "--budget-usd", "0.50"))
+    assert (report["failures"], report["unanswered"]) == ({}, {})
+    assert 0 < sum(report["signals"].values()) <= 4 * 2
+    assert report["failures"].get("BudgetExhausted", 0) == 0
+    with psycopg.connect(dsn) as connection:
+        row = connection.execute(
+            "SELECT count(*), count(*) FILTER (WHERE settled_at IS NULL), sum(cost_usd) "
+            "FROM llm_calls WHERE reserved_usd > 0"
+        ).fetchone()
+    assert row is not None
+    assert row[:2] == (4, 0)
+    assert 0 < row[2] < Decimal("0.50")
+
+    later = ("--from", "2025-09-22T05:00+00:00", "--to", "2025-09-22T05:20+00:00", "--json")
+    poor = as_json(run(*asked, *later, "--budget-usd", "0.0001"))
+    assert poor["failures"] == {"BudgetExhausted": 4}
+    assert poor["signals"] == {}
