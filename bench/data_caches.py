@@ -8,6 +8,7 @@ The hour is simulated against a real Postgres: the daemon's own calls at the dae
 
 import argparse
 import asyncio
+import statistics
 import sys
 import time
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
+import psycopg
 from cachetools import TTLCache
 from loguru import logger
 
@@ -25,14 +27,16 @@ from jobs.store import market_data, settings
 from jobs.store.cache import Cache, Terms
 from jobs.store.db import Database
 from jobs.store.latest_signal import LatestSignal
+from jobs.store.listener import listen
 from jobs.store.market_data import Snapshot
 from jobs.store.market_names import RememberedListing
-from jobs.store.settings_cache import SettingsCache
+from jobs.store.settings_cache import CHANNEL, SettingsCache
 from jobs.store.snapshots import Snapshots
 from jobs.store.vitals import SignalVital
 from jobs.upbit.wire import Market, Ticker
 
-GOAL_RATIO, GOAL_RATE = 2.0, 0.99
+GOAL_RATIO, GOAL_RATE, GOAL_HEARD_MS = 2.0, 0.99, 1000
+CHANGES = 100
 READS = 200_000
 HOUR_S = 3600
 START = datetime(2026, 11, 20, tzinfo=UTC)
@@ -172,12 +176,36 @@ async def hour(db: Database, names: list[str]) -> int:
     return int(rate < GOAL_RATE)
 
 
+async def heard(url: str, db: Database) -> int:
+    """Print how soon a change by hand is seen in a process that listens."""
+    cache = SettingsCache(db, 3600.0)
+    task = asyncio.create_task(listen(url, {CHANNEL: cache}))
+    took = []
+    async with await psycopg.AsyncConnection.connect(url, autocommit=True) as by_hand:
+        await by_hand.execute("INSERT INTO settings (key, value) VALUES ('cooldown_s', '0')")
+        for n in range(1, CHANGES + 1):
+            await cache.current()
+            began = time.perf_counter()
+            await by_hand.execute("UPDATE settings SET value = %s::jsonb", (str(n),))
+            while (await cache.current()).cooldown_s != n:  # noqa: ASYNC110 -- it is what is measured
+                await asyncio.sleep(0)
+            took.append((time.perf_counter() - began) * 1000)
+    task.cancel()
+    await asyncio.wait([task])
+    verdict = "met" if max(took) <= GOAL_HEARD_MS else "MISSED"
+    print(
+        f"\na setting changed by hand is in force after {statistics.median(took):.1f} ms, ", end=""
+    )
+    print(f"at most {max(took):.1f} ms of {CHANGES}; goal {GOAL_HEARD_MS} ms: {verdict}")
+    return int(verdict != "met")
+
+
 async def measure(url: str, markets: int) -> int:
-    """Both."""
+    """All three."""
     async with open_database(url, PoolOptions(pool_min=2, pool_max=4)) as db:
         names = [f"KRW-M{n}" for n in range(markets)]
         await market_data.insert(db, tickers(names, START))
-        return await settings_read(db) + await hour(db, names)
+        return await settings_read(db) + await hour(db, names) + await heard(url, db)
 
 
 def main() -> int:

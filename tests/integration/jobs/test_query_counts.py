@@ -29,7 +29,7 @@ MINUTE = timedelta(minutes=1)
 SLOT = Slot(job="x", scheduled_at=NOW, run_id="r")
 FEW, MANY = 2, 40
 
-MARKET_FIRST, MARKET_NEXT = 6, 6
+MARKET_FIRST, MARKET_NEXT = 5, 5
 SIGNALS_NEW, SIGNALS_AGAIN = 5, 4
 ORDERS_IDLE, ORDERS_ENTRY = 5, 45
 UPKEEP = 12
@@ -106,9 +106,10 @@ def sent(database: Database, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return statements
 
 
-def take(sent: list[str]) -> int:
+def take(sent: list[str], what: str) -> int:
     """How many there were; the pool's own look at a connection, an empty one, does not count."""
     count = sum(bool(each) for each in sent)
+    print(f"\nqueries: {what}: {count}")  # noqa: T201 -- bench/data_job_queries.py shows it
     sent.clear()
     return count
 
@@ -126,10 +127,10 @@ async def test_the_market_job(database: Database, sent: list[str], markets: int)
     )
     sent.clear()
     await job.run(SLOT)
-    assert take(sent) <= MARKET_FIRST
+    assert take(sent, f"market, first run, {markets} markets") <= MARKET_FIRST
     exchange.now += MINUTE
     await job.run(SLOT)
-    assert take(sent) <= MARKET_NEXT
+    assert take(sent, f"market, next run, {markets} markets") <= MARKET_NEXT
 
 
 @pytest.mark.parametrize("markets", [FEW, MANY])
@@ -155,21 +156,21 @@ async def test_the_signals_job(database: Database, sent: list[str], markets: int
     )
     sent.clear()
     assert await job.run(SLOT) == markets
-    assert take(sent) <= SIGNALS_NEW
+    assert take(sent, f"signals, {markets} markets") <= SIGNALS_NEW
     assert await job.run(SLOT) == 0
-    assert take(sent) <= SIGNALS_AGAIN
+    assert take(sent, f"signals again, {markets} markets") <= SIGNALS_AGAIN
 
 
 async def test_the_orders_job(trading: Trading, sent: list[str]) -> None:
     await trading.run()
     sent.clear()
     await trading.job.run(SLOT)
-    assert take(sent) <= ORDERS_IDLE
+    assert take(sent, "orders, nothing to do") <= ORDERS_IDLE
     await trading.signal("buy", BTC)
     sent.clear()
     await trading.job.run(SLOT)
     assert (await trading.only_order()).state in ("done", "cancel", "wait")
-    assert take(sent) <= ORDERS_ENTRY
+    assert take(sent, "orders, one purchase to its end") <= ORDERS_ENTRY
 
 
 async def test_upkeep(database: Database, sent: list[str]) -> None:
@@ -180,4 +181,4 @@ async def test_upkeep(database: Database, sent: list[str]) -> None:
     await job.run(SLOT)
     sent.clear()
     await job.run(SLOT)
-    assert take(sent) <= UPKEEP
+    assert take(sent, "upkeep") <= UPKEEP
