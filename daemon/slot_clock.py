@@ -78,7 +78,7 @@ class SlotClock:
 
     def is_repeating(self) -> bool:
         """Whether the present comes for another time."""
-        return self.now <= self._mark
+        return self.now < self._mark
 
     def label(self, instant: datetime) -> datetime:
         """Return the key of the slot at `instant`: itself, unless it is a repetition."""

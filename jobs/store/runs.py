@@ -128,7 +128,7 @@ async def newest_repeated(
         return {}
     last = (
         select(job_runs.c.job, func.max(job_runs.c.scheduled_at))
-        .where(job_runs.c.scheduled_at.between(since, until), repeats == MARK)
+        .where(job_runs.c.scheduled_at.between(since, until), MARK.in_([repeats]))
         .group_by(job_runs.c.job)
     )
     async with db.begin() as tx:

@@ -192,3 +192,15 @@ async def test_slots_of_the_time_before_are_written_once(database: Database) -> 
     assert [(at - AT) / S for at, _, _ in written] == [0, 10, 20, 30, 40, 50, 60, 70, 80, 90, 100]
     assert {reason for _, _, reason in written[1:]} == {DOWN}
     assert len(lines.metrics) == 11  # the market job never had a slot: it is new
+
+
+async def test_the_newest_slots_are_those_that_a_schedule_named(database: Database) -> None:
+    ledger = SlotLedger(database, Lines(), now)
+    ledger.skip("market", [AT, AT + S, AT + 2 * S + 500 * US], "")
+    ledger.skip("market", [AT - S + 3 * US, AT - 9 * S + 2 * US], "")
+    await ledger.flush()
+    assert await runs.newest(database) == {"market": AT + S}
+    assert await runs.newest_repeated(database, 0, AT - 60 * S, AT) == {}
+    assert await runs.newest_repeated(database, 2, AT - 60 * S, AT) == {
+        "market": AT - 9 * S + 2 * US
+    }
