@@ -1,6 +1,7 @@
 """What the documents name exists: files, folders, links and targets of make."""
 
 import re
+from fnmatch import fnmatchcase
 from itertools import chain
 from pathlib import Path
 
@@ -50,3 +51,16 @@ def test_the_readme_names_every_command() -> None:
     assert [
         name for name in command.commands if f"`{name}`" not in table.replace("upbitd ", "")
     ] == []
+
+
+def test_the_map_of_the_architecture_has_every_file() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+    named = set(re.findall(r"[a-z_*]+\.py", text))
+    folders = [ROOT / "daemon", ROOT / "jobs", *(ROOT / "jobs").glob("[a-z]*/")]
+    files = [path for folder in folders if folder.name != "store" for path in folder.glob("*.py")]
+    missing = [
+        path.name
+        for path in files
+        if not any(fnmatchcase(path.name, each) for each in named) and path.name != "__init__.py"
+    ]
+    assert missing == []
