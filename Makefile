@@ -67,7 +67,7 @@ hostile: setup-dev ## ten thousand hostile answers of the model through the whol
 	@UPBITD_HOSTILE=10400 $(BIN)/pytest -q tests/integration/test_hostile_answers.py
 
 budget: setup-dev ## ten thousand model calls by callers that are killed: no cent over the budget
-	@UPBITD_BUDGET_CALLS=10000 $(BIN)/pytest -q tests/integration/test_budget_under_kills.py
+	@UPBITD_BUDGET_CALLS=10500 $(BIN)/pytest -q tests/integration/test_budget_under_kills.py
 
 slots: setup-dev ## proof: 100,000 due slots under random faults, one outcome each
 	@PYTHONPATH=tests $(BIN)/python -m fixtures.slot_proof 100000

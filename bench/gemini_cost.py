@@ -19,7 +19,6 @@ from loguru import logger
 from bench.rate_limit import sandbox
 from jobs import candle_units, features
 from jobs.decisions import Inputs, MarketInput
-from jobs.features import Features
 from jobs.gates import Gates
 from jobs.gemini import prompt
 from jobs.gemini.answer import SCHEMA, read_answer
@@ -27,7 +26,7 @@ from jobs.gemini.client import Connection, GeminiClient, open_model
 from jobs.gemini.cost import parse_prices
 from jobs.gemini.model import Request, Usage
 from jobs.gemini.source import ROOM_TOKENS, TOKENS_PER_MARKET
-from jobs.longer import COUNT
+from jobs.longer import COUNT, of_candles
 from jobs.spec import Slot
 from jobs.upbit.wire import Candle
 
@@ -103,7 +102,10 @@ def build(size: int) -> tuple[tuple[MarketInput, ...], float]:
     """`size` markets with five days of minutes each, and how long their features took."""
     tapes = [tape(f"KRW-M{number:03d}", seed=number) for number in range(size)]
     began = datetime.now(UTC)
-    computed = [(features.compute(each[-features.WINDOW :]), longer(each)) for each in tapes]
+    computed = [
+        (features.compute(each[-features.WINDOW :]), of_candles(each, (15, 60), until=NOW))
+        for each in tapes
+    ]
     took_ms = (datetime.now(UTC) - began).total_seconds() * 1000
     made = [
         MarketInput(
@@ -121,12 +123,6 @@ def build(size: int) -> tuple[tuple[MarketInput, ...], float]:
         for number, (base, larger) in enumerate(computed)
     ]
     return tuple(made), took_ms
-
-
-def longer(minutes: list[Candle]) -> tuple[Features, ...]:
-    """Features on candles of 15 and 60 minutes."""
-    made = (candle_units.aggregate(minutes, u, until=NOW, count=COUNT) for u in (15, 60))
-    return tuple(features.compute(candles) for candles in made)
 
 
 def tape(market: str, seed: int) -> list[Candle]:

@@ -10,6 +10,7 @@ from rich.text import Text
 from daemon.commands.options import ConfigOption, JsonOption, fail, read_config
 from daemon.commands.session import with_database
 from daemon.commands.tables import console, plain, to_json
+from daemon.masking import Masker
 from jobs.gemini.record import Record, Replayed, decision_of, replay
 
 
@@ -28,10 +29,11 @@ def replay_decision(
 
     Example: upbitd replay-decision 4711
     """
-    record = with_database(read_config(config, keys=False), lambda db: decision_of(db, llm_call_id))
+    settings = read_config(config, keys=False)
+    record = with_database(settings, lambda db: decision_of(db, llm_call_id))
     if record is None:
         fail(f"there is no model call {llm_call_id}")
-    replayed = replay(record)
+    replayed = replay(record, mask=Masker(settings.sensitive()))
     if as_json:
         typer.echo(to_json(as_dict(record, replayed)))
     else:

@@ -6,7 +6,7 @@ that follows from it with what was stored: bit for bit, or it says where not.
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -79,8 +79,8 @@ def read_record(call: StoredCall) -> Record:
     )
 
 
-def replay(record: Record) -> Replayed:
-    """Read the stored answer again and compare; asks nobody."""
+def replay(record: Record, *, mask: Callable[[str], str] = str) -> Replayed:
+    """Read the stored answer again and compare; asks nobody. `mask` is what errors went through."""
     call = record.call
     differences = list(_asked_differs(record))
     if call.outcome not in ANSWERED:
@@ -93,7 +93,7 @@ def replay(record: Record) -> Replayed:
     try:
         answer = read_answer(reply, record.markets)
     except ModelRejected as exc:
-        differences += _rejection_differs(call, exc)
+        differences += _rejection_differs(call, exc, mask)
         return Replayed(outcome="rejected", differences=tuple(differences))
     outcome = "partial" if answer.refused else "ok"
     if call.outcome != outcome:
@@ -137,11 +137,14 @@ def _reply_differs(call: StoredCall, reply: Reply) -> Iterator[str]:
             yield f"{name}: stored {getattr(call, name)}, now {value}"
 
 
-def _rejection_differs(call: StoredCall, error: ModelRejected) -> Iterator[str]:
+def _rejection_differs(
+    call: StoredCall, error: ModelRejected, mask: Callable[[str], str]
+) -> Iterator[str]:
+    said = storable(mask(str(error)))
     if call.outcome != "rejected":
-        yield f"outcome: stored {call.outcome}, now rejected: {error}"
-    elif call.error != storable(str(error)):
-        yield f"error: stored {call.error!r}, now {storable(str(error))!r}"
+        yield f"outcome: stored {call.outcome}, now rejected: {said}"
+    elif call.error != said:
+        yield f"error: stored {call.error!r}, now {said!r}"
     for signal in call.signals:
         yield f"signal {signal.id} came from an answer that is rejected"
 

@@ -10,7 +10,7 @@ from fixtures.gemini import TAPE_START, MakeTape
 
 from jobs import candle_units, features
 from jobs.candle_units import MINUTE
-from jobs.longer import COUNT, LongerFeatures
+from jobs.longer import COUNT, LongerFeatures, of_candles
 from jobs.store import candles as candle_store
 from jobs.store.db import Database
 from jobs.upbit.wire import Candle
@@ -58,9 +58,7 @@ async def test_live_features_are_those_of_a_replay(database: Database, make_tape
         end = TAPE_START + minutes * MINUTE
         (live,) = (await longer.of({BTC: end})).values()
         assert [each.unit for each in live] == [5, 15]
-        for each in live:
-            made = candle_units.aggregate(tape, each.unit, until=end, count=COUNT)
-            assert each == features.compute(made)
+        assert live == of_candles(tape, (5, 15), until=end)
 
 
 async def test_each_larger_candle_is_computed_once(
