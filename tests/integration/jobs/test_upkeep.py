@@ -183,7 +183,7 @@ async def test_old_candles_become_larger_ones_and_nothing_is_lost(database: Data
         for n in range(4 * 60)
         if n // 60 != 1  # an hour without a trade
     ]
-    theirs = replace(candle(begin + timedelta(hours=3), 60), close=Decimal(77))
+    theirs = replace(candle(begin + timedelta(hours=2), 60), close=Decimal(77))
     await candles.upsert(database, [*small, theirs])
     assert await retention.roll_up(database, 1, 60, datetime(2026, 9, 2, 1, tzinfo=UTC)) == 1
     found = (await candles.window(database, ["KRW-BTC"], 60, 10, NOW))["KRW-BTC"]
