@@ -26,7 +26,7 @@ from jobs.replay.report import Report
 from jobs.store import settings as settings_store
 
 DATABASE: Final = "database"
-TENTH: Final = 0.1
+TENTHS: Final = 10
 
 
 def replay(  # noqa: PLR0913 - one parameter an option
@@ -197,10 +197,10 @@ class Bar(Watch):
 class Lines(Watch):
     """A line on standard error for each tenth of a stage that takes longer than seconds."""
 
-    QUIET_S = 5.0
+    QUIET_S: float = 5.0
 
     def __init__(self) -> None:
-        self._name, self._total, self._next = "reading", 1, TENTH
+        self._name, self._total, self._tenth = "reading", 1, 0
         self._told_s = time.monotonic()
 
     def __enter__(self) -> "Lines":
@@ -211,17 +211,17 @@ class Lines(Watch):
 
     def stage(self, name: str, total: int) -> None:
         """A new stage of so many steps begins."""
-        self._name, self._total, self._next = name, max(total, 1), TENTH
+        self._name, self._total, self._tenth = name, max(total, 1), 0
 
     def step(self, done: int) -> None:
         """So many steps of the stage are done."""
-        share = done / self._total
-        if share < self._next:
+        tenth = done * TENTHS // self._total
+        if tenth <= self._tenth:
             return
-        self._next = share - share % TENTH + TENTH
+        self._tenth = tenth
         if time.monotonic() - self._told_s >= self.QUIET_S:
             self._told_s = time.monotonic()
-            typer.echo(f"{self._name}: {share:.0%}", err=True)
+            typer.echo(f"{self._name}: {tenth}0 %", err=True)
 
 
 def register(app: typer.Typer) -> None:
