@@ -60,7 +60,8 @@ def prove(url: str, folder: Path, kills: int) -> Delivery:
     for n in range(kills):
         taken += live_and_die(url, n * 100_000, hook)
     calm.touch()
-    teller(url, -1, hook).wait(SETTLED_S)
+    with teller(url, -1, hook) as last:
+        last.wait(SETTLED_S)
     heard = Counter(told.read_text(encoding="utf-8").split())
     return Delivery(
         taken=len(taken),

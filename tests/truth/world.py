@@ -13,6 +13,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import psycopg
@@ -188,7 +189,8 @@ class World:
         with psycopg.connect(self.inside, autocommit=True) as ours:
             ours.execute("CREATE EXTENSION IF NOT EXISTS pg_stat_statements")
         schema.upgrade(
-            f"postgresql://{ROLE}:{PASSWORD}@/truth?host={self._socket().parent}&port={PORT}"
+            f"postgresql://{ROLE}:{PASSWORD}@/truth?host={quote(str(self._socket().parent))}"
+            f"&port={PORT}"
         )
         self.reconnect()
 
