@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run test prove properties lint format bench replay-proof lock slots transients leadership memory clean hostile budget
+.PHONY: help setup setup-dev run test prove properties lint format bench replay-proof lock slots transients leadership memory clean truth liveness alerts outage hostile budget
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-deps
@@ -46,6 +46,18 @@ prove: setup-dev ## kill the order path everywhere, whatever the exchange answer
 
 properties: setup-dev ## many random histories of trading against the invariants of its books
 	@UPBITD_EXAMPLES=300 $(BIN)/pytest -q -p no:randomly --timeout=3600 -s tests/integration/jobs/trading/test_properties.py
+
+truth: setup-dev ## health against nearly a hundred real troubles: 0 false green
+	@PYTHONPATH=tests $(BIN)/python -m truth
+
+liveness: setup-dev ## lanes that stop, under a watchdog that ends the process
+	@PYTHONPATH=tests $(BIN)/python -m truth.liveness
+
+alerts: setup-dev ## alerts across kills and failing hooks: 0 lost
+	@PYTHONPATH=tests $(BIN)/python -m truth.alerts
+
+outage: setup-dev ## Postgres stopped for 5 s and 60 s: nothing lost, work again within 5 s
+	@PYTHONPATH=tests $(BIN)/python -m truth.outage
 
 lint: setup-dev ## ruff, mypy strict, import-linter
 	@$(BIN)/ruff check .
