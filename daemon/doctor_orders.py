@@ -9,6 +9,7 @@ from daemon.commands.session import open_for_command
 from daemon.config import Config
 from daemon.embedded_home import EmbeddedError
 from daemon.findings import Finding, fault, note, ok, warning
+from jobs.errors import JobError
 from jobs.store import orders as order_store
 from jobs.store import positions as position_store
 from jobs.store import reconciliations
@@ -29,8 +30,8 @@ async def orders(config: Config) -> list[Finding]:
             newest = await reconciliations.newest(conn, mode)
             unfinished = await order_store.unfinished(conn, mode)
             off = await position_store.ledger_differences(conn, mode)
-    except EmbeddedError:
-        return [*found, note(ORDERS, "no database yet")]
+    except (EmbeddedError, JobError):
+        return [*found, note(ORDERS, "not known without the database")]
     except ProgrammingError:
         return [*found, note(ORDERS, "the tables are not there yet, see migrations")]
     found += _reconciled(newest)

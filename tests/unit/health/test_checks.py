@@ -29,6 +29,7 @@ from health.facts import (
     ModelCall,
     OrderFact,
     PoolFacts,
+    ReconcileFact,
     SchedulerFacts,
     SignalFact,
     UpbitFacts,
@@ -436,6 +437,26 @@ def test_an_order_is_only_expected_when_signals_asked_for_one() -> None:
     old = check_latest_order(replace(ORDERS, latest=replace(ORDER, created_at=ago(days=9))), NOW)
     assert old.detail["note"] == "no order was asked for since the last one"
     assert "note" not in check_latest_order(ORDERS, NOW).detail
+
+
+def test_what_reconciling_found_is_shown_and_a_mismatch_degrades() -> None:
+    fact = ReconcileFact(at=ago(minutes=3), open_ours=1, open_foreign=2, unknown=0, runs=9)
+    fits = check_latest_order(replace(ORDERS, reconciled=fact), NOW)
+    assert fits.status is HEALTHY
+    assert fits.detail["reconciliation"] == {
+        "at": ago(minutes=3),
+        "age_s": 180,
+        "open_ours": 1,
+        "open_foreign": 2,
+        "unknown": 0,
+        "mismatches": [],
+        "runs": 9,
+    }
+    off = replace(fact, mismatches=["KRW-BTC: the books hold 1, the venue 0"])
+    differs = check_latest_order(replace(ORDERS, reconciled=off), NOW)
+    cause = "venue and books differ: KRW-BTC: the books hold 1, the venue 0"
+    assert said(differs) == (DEGRADED, cause)
+    assert check_latest_order(ORDERS, NOW).detail["reconciliation"] is None
 
 
 def test_orders_that_are_switched_off_still_have_to_end() -> None:
