@@ -136,10 +136,10 @@ async def newest_repeated(
 
 
 async def past(db: Database, since: datetime) -> tuple[datetime | None, int]:
-    """Return the newest instant of all slots, and how often instants later than `since` were
-    repeated at most.
+    """Return the newest instant that a schedule named, and how often instants later than `since`
+    were repeated at most.
     """
-    newest_of_all = select(func.max(job_runs.c.scheduled_at))
+    newest_of_all = select(func.max(job_runs.c.scheduled_at)).where(MARK < UNSCHEDULED)
     repeats = select(func.max(MARK)).where(job_runs.c.scheduled_at > since, MARK < UNSCHEDULED)
     async with db.begin() as tx:
         return (await tx.execute(newest_of_all)).scalar(), (await tx.execute(repeats)).scalar() or 0
