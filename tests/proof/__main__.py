@@ -101,7 +101,9 @@ def _start(address: str, share: Share, shard: int, workers: int) -> "subprocess.
     command = [sys.executable, "-m", "proof.worker", address, json.dumps(told)]
     tests = str(Path(__file__).parents[1])
     environment = {**os.environ, "PYTHONPATH": tests}
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env=environment, start_new_session=True
+    )
 
 
 def _read(worker: "subprocess.Popen[str]", lines: list[str], file: Path | None) -> None:
