@@ -413,6 +413,20 @@ async def test_every_call_and_every_signal_has_its_line(
     assert API_KEY not in str([record["extra"] for record in log_records])
 
 
+@pytest.mark.parametrize(("most", "asked"), [(65_536, 4_096 + 3 * 160), (2_000, 2_000)])
+async def test_room_is_asked_for_by_the_number_of_markets_up_to_the_limit(
+    decisions: Decisions, most: int, asked: int
+) -> None:
+    """What is not asked for is not reserved; what many markets need is there."""
+    source = decisions.source()
+    source = replace(source, asking=replace(source.asking, max_output_tokens=most))
+    assert await decisions.job(source).run(SLOT) == 3
+    (call,) = decisions.rows("SELECT prompt FROM llm_calls")
+    assert json.loads(call["prompt"])["max_output_tokens"] == asked
+    sent: Any = decisions.server.fake.requests[0]["body"]
+    assert sent["generationConfig"]["maxOutputTokens"] == asked
+
+
 async def test_larger_candles_and_the_spread_are_told_where_they_are_wanted(
     decisions: Decisions,
 ) -> None:
