@@ -22,6 +22,7 @@ from truth.world import World
 SHORT_S, MIDDLE_S, LONG_S = 5.0, 60.0, 600.0
 GOAL_S = 5.0
 SETTLE_S = 12.0
+DEADLINE_S = 25.0
 PERIODS_S = {"market": 2.0, "signals": 3.0, "orders": 1.0}
 
 
@@ -93,6 +94,7 @@ def min_known(*times: float | None) -> float | None:
 def account_for(world: World, began: datetime, outage: Outage) -> Outage:
     """Compare the slots that were due with the rows and the lines that there are."""
     until = datetime.now(UTC) - timedelta(seconds=SETTLE_S / 2)
+    await_ends(world, until)
     rows: dict[tuple[str, datetime], Any] = {
         (job, at): outcome
         for job, at, outcome in world.admin.execute(
@@ -118,6 +120,17 @@ def account_for(world: World, began: datetime, outage: Outage) -> Outage:
         lines=len(inside),
         is_same_process=outage.is_same_process,
     )
+
+
+def await_ends(world: World, until: datetime) -> None:
+    """Wait for the runs that are under way; none of them may take longer than its deadline."""
+    query = b"SELECT count(*) FROM job_runs WHERE outcome IS NULL AND scheduled_at <= %s"
+    deadline = time.monotonic() + DEADLINE_S
+    while time.monotonic() < deadline:
+        row = world.admin.execute(query, (until,)).fetchone()
+        if row is not None and row[0] == 0:
+            return
+        time.sleep(0.2)
 
 
 def grid(began: datetime, until: datetime, period_s: float) -> list[datetime]:

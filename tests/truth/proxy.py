@@ -16,6 +16,7 @@ class Proxy:
     def __init__(self, target: Target) -> None:
         self._target = target
         self._loop = asyncio.new_event_loop()
+        self._loop.set_exception_handler(lambda *_: None)  # cut connections are meant
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
