@@ -109,13 +109,18 @@ UNSCHEDULED = 500
 
 async def newest(db: Database) -> dict[str, datetime]:
     """Return the instant of every job's newest slot that a schedule named."""
+    # from each job's name to the next: a few index rows, however long the ledger is
+    first = select(func.min(job_runs.c.job).label("job")).cte("jobs", recursive=True)
+    later = select(func.min(job_runs.c.job)).where(job_runs.c.job > first.c.job)
+    names = first.union_all(select(later.scalar_subquery()).where(first.c.job.is_not(None)))
     last = (
-        select(job_runs.c.job, func.max(job_runs.c.scheduled_at))
-        .where(MARK < UNSCHEDULED)
-        .group_by(job_runs.c.job)
+        select(func.max(job_runs.c.scheduled_at).label("at"))
+        .where(job_runs.c.job == names.c.job, MARK < UNSCHEDULED)
+        .lateral("last")
     )
+    query = select(names.c.job, last.c.at).where(names.c.job.is_not(None), last.c.at.is_not(None))
     async with db.begin() as tx:
-        return {row[0]: row[1] for row in await tx.execute(last)}
+        return {row[0]: row[1] for row in await tx.execute(query)}
 
 
 async def newest_repeated(

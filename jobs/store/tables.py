@@ -150,6 +150,7 @@ signals = Table(
     Index(
         "signals_demand",
         "created_at",
+        postgresql_include=["status"],
         postgresql_where=text("action IN ('buy', 'sell') AND status IN ('new', 'expired')"),
     ),
 )

@@ -14,7 +14,7 @@ INDEXES = {
     "alert_deliveries_waiting": ("alert_deliveries (hook, alert_id)", "delivered_at IS NULL"),
     "order_events_unknown": ("order_events (order_id)", "to_state = 'unknown'"),
     "signals_demand": (
-        "signals (created_at)",
+        "signals (created_at) INCLUDE (status)",
         "action IN ('buy', 'sell') AND status IN ('new', 'expired')",
     ),
     "paper_orders_created_at": ("paper_orders (created_at)", None),
