@@ -5,7 +5,15 @@ import hashlib
 import os
 import socket
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import (
+    Awaitable,
+    Callable,
+    Coroutine,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -54,9 +62,12 @@ class Shift:
 
 @dataclass(slots=True)
 class Memory:
-    """What one leadership leaves to the next in the same process: until when it handed over."""
+    """What one leadership leaves to the next in the same process: until when it handed over, and
+    up to which instant it was doing so for another time (None: it was not).
+    """
 
     left_at: datetime | None = None
+    repeating_until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,7 +145,9 @@ async def _lead(duty: Duty, leadership: Leadership, stop: Stop) -> None:
     finally:
         watch.cancel()
         lead.end()
-        duty.memory.left_at = lead.scheduler.handed_until or duty.memory.left_at
+        if lead.scheduler.handed_until is not None:
+            duty.memory.left_at = lead.scheduler.handed_until
+            duty.memory.repeating_until = clock.repeating_until()
         is_asked = stop.asked.is_set()
         await _drain(duty, lead.shift.runner, stop, duty.grace_s if is_asked else 0.0)
         duty.ledger.lead(None)
@@ -281,17 +294,35 @@ async def catch_up(duty: Duty, clock: SlotClock) -> datetime:
         duty.database, clock.past.repeats, until - REPEATED_SINCE, until
     )
     for job, schedule in duty.schedules.items():
-        ends = [newest[job]] if job in newest else []
-        if ends and clock.is_repeating():  # the wall was set back: newest is from before that
-            ends = [each for each in (repeated.get(job), duty.memory.left_at) if each is not None]
-        if ends and max(ends) <= until:
-            missed = (clock.label(each) for each in schedule.between(max(ends), until))
+        if job not in newest:
+            continue
+        for after, end in _gaps(duty.memory, clock, newest[job], repeated.get(job), until):
+            missed = (clock.label(each) for each in schedule.between(after, end))
             await _skip_missed(duty, job, missed)
     for job, each in (await job_controls.read(duty.database)).items():
         if each.follow_up_at is not None and each.follow_up_at <= until:
             await duty.ledger.skip_missed(job, [each.follow_up_at], DOWN)
             await job_controls.keep(duty.database, job, until)
     return until
+
+
+def _gaps(
+    memory: Memory,
+    clock: SlotClock,
+    newest: datetime,
+    repeated: datetime | None,
+    until: datetime,
+) -> Iterator[tuple[datetime, datetime]]:
+    """Yield the spans in which a job's slots came due and nobody ran them."""
+    if clock.is_repeating():  # the wall was set back: the newest slot is from before that
+        known = [each for each in (repeated, memory.left_at) if each is not None]
+        if known and max(known) <= until:
+            yield max(known), until
+        return
+    if memory.left_at is not None and memory.repeating_until is not None:
+        yield memory.left_at, min(memory.repeating_until, until)  # the rest of the repetition
+    if newest <= until:
+        yield newest, until
 
 
 async def _skip_missed(duty: Duty, job: str, missed: Iterable[datetime]) -> None:

@@ -80,6 +80,10 @@ class SlotClock:
         """Whether the present comes for another time."""
         return self.now < self._mark
 
+    def repeating_until(self) -> datetime | None:
+        """Return up to which instant the present comes for another time, if it does."""
+        return self._mark if self.is_repeating() else None
+
     def label(self, instant: datetime) -> datetime:
         """Return the key of the slot at `instant`: itself, unless it is a repetition."""
         return instant + self._repeats * MICROSECOND if instant <= self._mark else instant
