@@ -36,6 +36,7 @@ from jobs.gemini.source import Asking, GeminiSource
 from jobs.signals import SignalsJob
 from jobs.spec import Slot
 from jobs.store import candles
+from jobs.store.llm_calls import day_of
 
 FULL = int(os.environ.get("UPBITD_HOSTILE", "0"))
 """How many answers `make hostile` asks for; the suite is content with fewer."""
@@ -162,7 +163,8 @@ class Attack:
             "SELECT o.*, s.action, s.confidence, s.market AS signal_market FROM orders o"
             " LEFT JOIN signals s ON s.id = o.signal_id"
         )
-        a_day = Counter(order["created_at"].date() for order in orders if order["side"] == "bid")
+        bids = [order for order in orders if order["side"] == "bid"]
+        a_day = Counter(day_of(order["created_at"]) for order in bids)  # the limit's day is KST
         for order in orders:
             assert order["market"] in MARKETS
             if order["purpose"] in {"entry", "exit"}:
