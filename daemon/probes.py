@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import partial
 from typing import Literal
-from zoneinfo import ZoneInfo
 
 from sqlalchemy import text
 
@@ -38,6 +37,7 @@ from jobs.gates import Gates
 from jobs.spec import Clock
 from jobs.store import vitals
 from jobs.store.db import Database
+from jobs.store.llm_calls import day_of
 from jobs.store.reconciliations import Reconciliation
 
 Role = Literal["leader", "standby", "starting"]
@@ -49,7 +49,6 @@ AnyCheck = (
     | (Probe[LatestSignalFacts] | Probe[LatestOrderFacts])
 )
 
-KST = ZoneInfo("Asia/Seoul")
 DATABASE_S = 2.0
 QUERY_S = 1.5
 CONNECT_S = 1.0
@@ -260,7 +259,7 @@ class _Model:
     async def _from_tables(self, now: datetime) -> tuple[ModelCall | None, Budget | None]:
         """Return the newest real call and the day's budget; nothing while the database is away."""
         try:
-            today = now.astimezone(KST).date()
+            today = day_of(now)
             facts = await within(
                 partial(vitals.model_vitals, self._sources.database, today), DATABASE_S
             )
