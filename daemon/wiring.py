@@ -177,7 +177,6 @@ def _orders_job(resources: Resources, leadership: Leadership) -> OrdersJob:
         notifier=base.notifier,
         mode=base.config.trading.mode,
         epoch=leadership.epoch,
-        account=leadership.fence.account,
         halt_file=base.config.daemon.halt_file,
     )
     view = MarketView(

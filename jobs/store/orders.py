@@ -16,8 +16,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from jobs.errors import Transient
 from jobs.store import order_events
 from jobs.store.order_events import Note
-from jobs.store.tables import leadership, orders, signals
 from jobs.store.tables import order_events as events_table
+from jobs.store.tables import orders, signals
 from jobs.trading.portfolio import Mode, Purpose, SignalFact, Wish
 from jobs.trading.risk import Approved
 from jobs.trading.states import OPEN, Arrow, State
@@ -258,12 +258,6 @@ def _not_given_up(*beginnings: str) -> ColumnElement[bool]:
     reason = func.coalesce(orders.c.reason, "")
     given_up = or_(*(reason.startswith(beginning) for beginning in beginnings))
     return not_(and_(orders.c.state == State.REFUSED, given_up))
-
-
-async def newest_epoch(conn: AsyncConnection, account: str) -> int | None:
-    """The epoch of the account's present leader, None before the first."""
-    statement = select(leadership.c.epoch).where(leadership.c.account == account)
-    return (await conn.execute(statement)).scalar_one_or_none()
 
 
 async def new_signals(conn: AsyncConnection) -> list[SignalFact]:

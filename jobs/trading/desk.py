@@ -46,8 +46,8 @@ class Desk:
     """One account of one venue, and the books kept of it.
 
     `mode` stands in every row and query. `epoch` is the leadership under which orders are made;
-    with `account` set no order leaves once a later leader of that account exists. While
-    `halt_file` exists trading is halted, whatever the settings say. `is_twin`: the paper account
+    with a fenced `db` no order leaves once a later leader exists. While `halt_file` exists
+    trading is halted, whatever the settings say. `is_twin`: the paper account
     that shadows a live one, whose ends of signals stand beside the live ones.
     """
 
@@ -57,7 +57,6 @@ class Desk:
     notifier: Notifier
     mode: Mode
     epoch: int = 0
-    account: str | None = None
     patience: Patience = field(default_factory=Patience)
     name_order: Callable[[datetime], str] = new_identifier
     halt_file: Path | None = None

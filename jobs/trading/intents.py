@@ -16,7 +16,6 @@ from jobs.errors import (
     Banned,
     JobError,
     NotSent,
-    Permanent,
     RateLimited,
     Refused,
     Unauthorized,
@@ -45,10 +44,6 @@ NONCE_USED = "nonce_used"
 """The token was seen before: something replayed our request, so an order may exist."""
 
 
-class Deposed(Permanent):
-    """A later leader of this account exists: this process makes no orders any more."""
-
-
 async def reserve(
     desk: Desk, wish: Wish, rules: Rules, *, money: Money, prices: Mapping[str, Decimal]
 ) -> OrderRow | Refusal:
@@ -59,7 +54,6 @@ async def reserve(
     now = desk.clock()
 
     async def work(conn: AsyncConnection) -> OrderRow | Refusal:
-        await _stay_leader(conn, desk)
         signal = wish.signal
         if signal is not None and await order_store.has_order(conn, desk.mode, signal.id):
             return Refusal(limit="signal", reason="the signal has its order", final=False)
@@ -160,7 +154,6 @@ async def _mark_sent(desk: Desk, intent: OrderRow) -> OrderRow:
     """Commit `sent`, unless trading was halted since the intent: then withdraw it."""
     at = desk.clock()
     async with desk.db.begin() as conn:
-        await _stay_leader(conn, desk)
         settings = await settings_store.read(conn, fallback=Settings())
         if desk.with_halt_file(settings).halted and intent.purpose != "flatten":
             order = await _withdraw(desk, conn, intent, "halted")
@@ -219,14 +212,6 @@ async def _withdraw(desk: Desk, conn: AsyncConnection, order: OrderRow, why: str
     reason = f"{NEVER_SENT}: {why}"
     note = Note(kind="withdrawn", at=desk.clock(), detail={"reason": reason})
     return await order_store.move(conn, order, states.withdraw, note, reason=reason)
-
-
-async def _stay_leader(conn: AsyncConnection, desk: Desk) -> None:
-    if desk.account is None:
-        return
-    newest = await order_store.newest_epoch(conn, desk.account)
-    if newest is not None and newest > desk.epoch:
-        raise Deposed("another instance leads this account", epoch=desk.epoch, newest=newest)
 
 
 def _request_detail(order: OrderRow) -> dict[str, object]:

@@ -6,16 +6,18 @@ from decimal import Decimal
 
 import pytest
 from fixtures.trading import BTC, PRICE, Killed, Trading, Trouble
-from sqlalchemy import insert, select
+from sqlalchemy import insert, select, update
 
 from jobs.errors import Banned, JobError, NotSent, RateLimited, Unauthorized
 from jobs.store import orders as order_store
+from jobs.store.db import Database
+from jobs.store.fence import Fence, StaleEpoch
 from jobs.store.order_events import Note
 from jobs.store.orders import OrderRow, Overtaken
 from jobs.store.tables import leadership, orders
 from jobs.trading import states
 from jobs.trading.desk import PREFIX
-from jobs.trading.intents import Deposed, doubt, reserve, send
+from jobs.trading.intents import doubt, reserve, send
 from jobs.trading.portfolio import SignalFact, Wish
 from jobs.trading.risk import Refusal
 from jobs.upbit.wire import OrderRequest
@@ -223,14 +225,19 @@ async def test_two_judgements_at_once_cannot_both_spend_the_same_money(trading: 
     assert spent <= money.free_krw
 
 
-async def test_a_deposed_leader_makes_and_sends_no_orders(trading: Trading) -> None:
-    trading.desk = replace(trading.desk, account="main")
+async def test_a_deposed_leader_makes_and_sends_no_orders(
+    trading: Trading, database: Database
+) -> None:
+    async with database.begin() as conn:
+        await conn.execute(insert(leadership).values(account="main", epoch=1, holder="this"))
+    fenced = replace(database, fence=Fence(account="main", epoch=1))
+    trading.desk = replace(trading.desk, db=fenced)
     row = await intent(trading)
-    async with trading.db.begin() as conn:
-        await conn.execute(insert(leadership).values(account="main", epoch=2, holder="other"))
-    with pytest.raises(Deposed):
+    async with database.begin() as conn:
+        await conn.execute(update(leadership).values(epoch=2, holder="other"))
+    with pytest.raises(StaleEpoch):
         await send(trading.desk, row)
-    with pytest.raises(Deposed):
+    with pytest.raises(StaleEpoch):
         await reserved(trading)
     assert trading.venue.posts == []
 
