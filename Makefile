@@ -6,6 +6,8 @@ SHELL := /bin/bash
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-deps
+# a full proof takes longer than any test of the suite may
+LONG := $(BIN)/pytest -q -o faulthandler_timeout=0
 # the newest interpreter here that is 3.11 or later and can make a virtual environment
 FIND_PYTHON = for each in python3.14 python3.13 python3.12 python3.11 python3 python; do \
 	if $$each -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; \
@@ -39,13 +41,13 @@ run: setup ## the demo: daemon, local exchange and local Gemini; Ctrl-C stops it
 	@$(BIN)/upbitd demo
 
 test: setup-dev ## the whole suite with coverage, on a real Postgres and Redis
-	@$(BIN)/pytest --numprocesses 2 --dist loadfile --cov --cov-report=term --cov-fail-under=90
+	@$(BIN)/pytest --numprocesses 2 --dist loadfile --max-worker-restart 0 --cov --cov-report=term --cov-fail-under=90
 
 prove: setup-dev ## kill the order path everywhere, whatever the exchange answers: 0 doubled, 0 lost
 	@PYTHONPATH=tests $(BIN)/python -m proof
 
 properties: setup-dev ## many random histories of trading against the invariants of its books
-	@UPBITD_EXAMPLES=300 $(BIN)/pytest -q -p no:randomly --timeout=3600 -s tests/integration/jobs/trading/test_properties.py
+	@UPBITD_EXAMPLES=300 $(LONG) -s tests/integration/jobs/trading/test_properties.py
 
 truth: setup-dev ## health against nearly a hundred real troubles: 0 false green
 	@PYTHONPATH=tests $(BIN)/python -m truth
@@ -76,10 +78,10 @@ replay-proof: setup-dev ## recorded September 2025 of five markets, replayed twi
 	@$(BIN)/python -m bench.replay --html build/replay.html
 
 hostile: setup-dev ## ten thousand hostile answers of the model through the whole path
-	@UPBITD_HOSTILE=10400 $(BIN)/pytest -q tests/integration/test_hostile_answers.py
+	@UPBITD_HOSTILE=10400 $(LONG) tests/integration/test_hostile_answers.py
 
 budget: setup-dev ## ten thousand model calls by callers that are killed: no cent over the budget
-	@UPBITD_BUDGET_CALLS=10500 $(BIN)/pytest -q tests/integration/test_budget_under_kills.py
+	@UPBITD_BUDGET_CALLS=10500 $(LONG) tests/integration/test_budget_under_kills.py
 
 slots: setup-dev ## proof: 100,000 due slots under random faults, one outcome each
 	@PYTHONPATH=tests $(BIN)/python -m fixtures.slot_proof 100000

@@ -17,7 +17,7 @@ TESTS = Path(__file__).parents[1]
 PATIENCE_S = 60.0
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(300)
 def test_no_component_is_green_in_trouble_or_red_without_it(tmp_path: Path) -> None:
     result = tmp_path / "rows.json"
     path = os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])
@@ -53,7 +53,7 @@ def test_a_stuck_loop_is_said_and_ends_with_the_watchdog(open_directory: Path) -
     manager.close()
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(300)
 def test_no_alert_is_lost_by_kills_and_failing_hooks(dsn: str, tmp_path: Path) -> None:
     done = prove(dsn, tmp_path, kills=1)
     assert done.taken > 0

@@ -25,7 +25,7 @@ def played(*arguments: str) -> tuple[int, dict[str, Any]]:
     return done.returncode, summary
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(300)
 def test_killed_anywhere_venue_and_tables_agree_over_real_http() -> None:
     code, found = played("--reduced")
     assert not [each for each in found["faults"] if each["outcome"] != "missed"]
@@ -34,7 +34,7 @@ def test_killed_anywhere_venue_and_tables_agree_over_real_http() -> None:
     assert found["killed"] >= 50
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(300)
 def test_a_bot_that_repeats_an_unanswered_order_is_caught() -> None:
     code, found = played("--careless")
     assert code == 1

@@ -289,7 +289,7 @@ def machine(dsn: str) -> Iterator[type[TradingHistory]]:
         runner.run(opened.__aexit__(None, None, None))
 
 
-@pytest.mark.timeout(0)
+@pytest.mark.timeout(0 if "UPBITD_EXAMPLES" in os.environ else 300)
 def test_invariants_hold_in_any_history(
     machine: type[TradingHistory], capsys: pytest.CaptureFixture[str]
 ) -> None:
