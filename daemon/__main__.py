@@ -1,35 +1,30 @@
 """The command line: `upbitd …`, also `python -m daemon …`."""
 
+import sys
+from collections.abc import Iterable, Mapping
+from importlib import import_module
 from importlib.metadata import version
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
-from daemon.commands import (
-    backfill,
-    backup,
-    doctor,
-    explain,
-    flatten,
-    health,
-    jobs_control,
-    lists,
-    migrate,
-    replay,
-    replay_decision,
-    run,
-    settings,
-    stats,
-)
-
-app = typer.Typer(
-    name="upbitd",
-    help="A daemon that trades on Upbit: never doubles an order, never hides a fault.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,  # its tracebacks show local variables, keys among them
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+FAMILIES: Final[Mapping[str, tuple[str, ...]]] = {
+    "run": ("run", "demo", "sandbox"),
+    "doctor": ("doctor",),
+    "migrate": ("migrate",),
+    "backfill": ("backfill",),
+    "backup": ("backup", "restore"),
+    "health": ("health",),
+    "stats": ("stats",),
+    "settings": ("settings", "halt", "resume"),
+    "flatten": ("flatten",),
+    "lists": ("orders", "signals", "positions", "slots", "alerts"),
+    "explain": ("explain",),
+    "jobs_control": ("jobs",),
+    "replay": ("replay",),
+    "replay_decision": ("replay-decision",),
+}
+"""The modules of `daemon.commands`, in the order of `--help`, and the commands of each."""
 
 
 def _version(*, wanted: bool) -> None:
@@ -38,7 +33,6 @@ def _version(*, wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def options(
     *,
     show_version: Annotated[
@@ -50,28 +44,34 @@ def options(
     del show_version
 
 
-for family in (
-    run,
-    doctor,
-    migrate,
-    backfill,
-    backup,
-    health,
-    stats,
-    settings,
-    flatten,
-    lists,
-    explain,
-    jobs_control,
-    replay,
-    replay_decision,
-):
-    family.register(app)
+def make_app(families: Iterable[str] = FAMILIES) -> typer.Typer:
+    """Return the command line with these families of commands, all unless told."""
+    app = typer.Typer(
+        name="upbitd",
+        help="A daemon that trades on Upbit: never doubles an order, never hides a fault.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,  # its tracebacks show local variables, keys among them
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(options)
+    for family in families:
+        import_module(f"daemon.commands.{family}").register(app)
+    return app
+
+
+def wanted(arguments: list[str]) -> list[str]:
+    """Return the family of the command that the arguments name, all families if they name none.
+
+    To import what only others need takes longer than most commands do.
+    """
+    name = arguments[0] if arguments else ""
+    return [family for family, names in FAMILIES.items() if name in names] or list(FAMILIES)
 
 
 def main() -> None:
     """Run the command that the arguments name."""
-    app()
+    make_app(wanted(sys.argv[1:]))()
 
 
 if __name__ == "__main__":

@@ -7,8 +7,7 @@ from typing import Annotated
 import typer
 
 from daemon.commands.options import ConfigOption, JsonOption, fail, read_config
-from daemon.commands.session import with_database
-from daemon.commands.settings import operator
+from daemon.commands.session import operator, with_database
 from daemon.commands.tables import show
 from daemon.config import Config
 from jobs import ALL

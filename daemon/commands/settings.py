@@ -1,7 +1,6 @@
 """`upbitd settings list|get|set`, `upbitd halt`, `upbitd resume`: what may change while it runs."""
 
 import os
-import pwd
 import socket
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,7 +11,7 @@ from sqlalchemy import select
 
 from daemon.alerts import Origin, Outbox
 from daemon.commands.options import ConfigOption, JsonOption, fail, read_config
-from daemon.commands.session import with_database
+from daemon.commands.session import operator, with_database
 from daemon.commands.tables import plain, show
 from daemon.config import Config
 from daemon.hooks import make_hook
@@ -179,14 +178,6 @@ def outbox(db: Database, config: Config) -> Outbox:
         clock=lambda: datetime.now(UTC),
         mask=Masker(config.sensitive()),
     )
-
-
-def operator() -> str:
-    """The person at this command line, for the audit."""
-    try:
-        return f"cli:{pwd.getpwuid(os.getuid()).pw_name}"
-    except KeyError:
-        return f"cli:{os.getuid()}"
 
 
 def register(app: typer.Typer) -> None:

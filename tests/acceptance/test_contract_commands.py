@@ -10,7 +10,7 @@ from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 from typer.testing import CliRunner, Result
 
-from daemon.__main__ import app
+from daemon.__main__ import make_app
 
 LISTING = {"--json", "--limit", "--since"}
 COMMANDS: Mapping[str, set[str]] = {
@@ -53,7 +53,7 @@ def leaves(group: TyperGroup, prefix: str = "") -> dict[str, TyperCommand]:
 
 
 def commands() -> dict[str, TyperCommand]:
-    top = get_command(app)
+    top = get_command(make_app())
     assert isinstance(top, TyperGroup)
     return leaves(top)
 
@@ -72,7 +72,7 @@ def test_the_help_of_every_command_has_an_example_of_it(name: str) -> None:
 
 
 def call(*arguments: str, stdin: str | None = None) -> Result:
-    return CliRunner().invoke(app, list(arguments), input=stdin)
+    return CliRunner().invoke(make_app(), list(arguments), input=stdin)
 
 
 @pytest.fixture

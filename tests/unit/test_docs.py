@@ -9,7 +9,7 @@ import pytest
 from typer.core import TyperGroup
 from typer.main import get_command
 
-from daemon.__main__ import app
+from daemon.__main__ import make_app
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted(chain(ROOT.glob("*.md"), (ROOT / "docs").rglob("*.md")))
@@ -44,7 +44,7 @@ def test_the_targets_of_make_that_a_document_names_are_there(document: Path) -> 
 
 
 def test_the_readme_names_every_command() -> None:
-    command = get_command(app)
+    command = get_command(make_app())
     assert isinstance(command, TyperGroup)
     text = (ROOT / "README.md").read_text("utf-8").partition("## Commands")[2]
     table = text.partition("## ")[0]
