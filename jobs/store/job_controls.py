@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import func, select, update
+from sqlalchemy import Executable, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from jobs.store.db import Database
@@ -38,20 +38,20 @@ async def read(db: Database) -> dict[str, Control]:
 
 async def pause(db: Database, jobs: Sequence[str], *, paused: bool, by: str) -> list[str]:
     """Pause or resume jobs for good; return those that this changed."""
-    new = insert(job_controls).values(
-        [{"job": job, "paused": paused, "updated_by": by} for job in jobs]
-    )
-    upsert = new.on_conflict_do_update(
-        index_elements=["job"],
-        set_={
-            "paused": new.excluded.paused,
-            "updated_by": new.excluded.updated_by,
-            "updated_at": func.clock_timestamp(),
-        },
-        where=job_controls.c.paused != new.excluded.paused,
-    ).returning(job_controls.c.job)
+    change = {"paused": paused, "updated_by": by, "updated_at": func.clock_timestamp()}
+    query: Executable
+    if paused:
+        new = insert(job_controls).values(
+            [{"job": job, "paused": paused, "updated_by": by} for job in jobs]
+        )
+        query = new.on_conflict_do_update(
+            index_elements=["job"], set_=change, where=~job_controls.c.paused
+        ).returning(job_controls.c.job)
+    else:  # a job without a row was never paused
+        held = (job_controls.c.job.in_(jobs), job_controls.c.paused)
+        query = update(job_controls).where(*held).values(change).returning(job_controls.c.job)
     async with db.begin() as tx:
-        return sorted((await tx.execute(upsert)).scalars())
+        return sorted((await tx.execute(query)).scalars())
 
 
 async def ask_run(db: Database, job: str, *, by: str) -> None:

@@ -131,7 +131,9 @@ def test_the_commands_pause_resume_and_list(config: Path) -> None:
     assert [each["paused"] for each in listed] == [False, True, True, False]
     assert [each["enabled"] for each in listed] == [True, True, True, False]
     assert listed[1]["changed_by"].startswith("cli:")
-    assert run(config, "resume", "all").exit_code == 0
+    assert run(config, "resume", "all").output == (
+        "market: running already\nsignals: running\norders: running\nupkeep: running already\n"
+    )
     assert not any(each["paused"] for each in json.loads(run(config, "list", "--json").output))
 
 
