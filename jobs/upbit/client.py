@@ -44,6 +44,8 @@ from jobs.upbit.wire import (
 )
 
 CANDLES_PER_PAGE = 200
+ORDERS_CONNECTIONS = 4
+"""What the orders lane has for itself; it makes one call at a time, its paper twin another."""
 _UUIDS_PER_CALL = 100
 _OPEN_PER_PAGE = 100
 _CLOSED_PER_PAGE = 1000
@@ -61,6 +63,7 @@ class UpbitClient:
         self,
         http: httpx.AsyncClient,
         *,
+        orders_http: httpx.AsyncClient | None = None,
         base_url: str,
         keys: Keys | None,
         gates: Gates,
@@ -71,6 +74,7 @@ class UpbitClient:
         self._clock = clock
         self._sender = Sender(
             http,
+            orders_http=orders_http,
             base_url=base_url,
             signer=None if keys is None else Signer(keys),
             gates=gates,
@@ -290,10 +294,20 @@ async def open_client(
     timeout_s: float = 5.0,
     max_connections: int = 20,
 ) -> AsyncIterator[UpbitClient]:
-    """A client with connections of its own, which are closed at the end."""
-    async with open_http(timeout_s=timeout_s, max_connections=max_connections) as http:
+    """A client with connections of its own, which are closed at the end.
+
+    The orders lane has `ORDERS_CONNECTIONS` for itself, beside the `max_connections` of all others.
+    """
+    trust = httpx.create_ssl_context()
+    async with (
+        open_http(timeout_s=timeout_s, max_connections=max_connections, trust=trust) as http,
+        open_http(
+            timeout_s=timeout_s, max_connections=ORDERS_CONNECTIONS, trust=trust
+        ) as orders_http,
+    ):
         yield UpbitClient(
             http,
+            orders_http=orders_http,
             base_url=base_url,
             keys=keys,
             gates=gates,

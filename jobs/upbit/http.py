@@ -5,6 +5,7 @@ Nothing here repeats a request, and no transport under it does.
 
 import asyncio
 import json
+import ssl
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -26,7 +27,7 @@ from jobs.errors import (
     Unavailable,
 )
 from jobs.gates import Gates
-from jobs.spec import Clock, count_api_call
+from jobs.spec import Clock, count_api_call, current_lane
 from jobs.upbit.bans import Bans
 from jobs.upbit.errors import Fault, read_fault, retry_after_s, to_error
 from jobs.upbit.fields import decode
@@ -79,10 +80,16 @@ def timeouts(timeout_s: float) -> httpx.Timeout:
 
 
 @asynccontextmanager
-async def open_http(*, timeout_s: float, max_connections: int) -> AsyncIterator[httpx.AsyncClient]:
-    """A client without transport retries or redirects, closed with its connections at the end."""
+async def open_http(
+    *, timeout_s: float, max_connections: int, trust: ssl.SSLContext | None = None
+) -> AsyncIterator[httpx.AsyncClient]:
+    """A client without transport retries or redirects, closed with its connections at the end.
+
+    `trust` spares reading the certificates once more where several clients are opened.
+    """
     async with httpx.AsyncClient(
         timeout=timeouts(timeout_s),
+        verify=trust or True,
         limits=httpx.Limits(
             max_connections=max_connections, max_keepalive_connections=max_connections
         ),
@@ -93,12 +100,17 @@ async def open_http(*, timeout_s: float, max_connections: int) -> AsyncIterator[
 
 
 class Sender:
-    """Sends calls. Safe for many tasks of one event loop at once."""
+    """Sends calls. Safe for many tasks of one event loop at once.
+
+    Calls of the orders lane go out over `orders_http`, so that whatever hangs elsewhere takes no
+    connection from them; without it they share `http`.
+    """
 
     def __init__(
         self,
         http: httpx.AsyncClient,
         *,
+        orders_http: httpx.AsyncClient | None = None,
         base_url: str,
         signer: Signer | None,
         gates: Gates,
@@ -107,6 +119,7 @@ class Sender:
         timeout_s: float,
     ) -> None:
         self._http = http
+        self._orders_http = orders_http or http
         self._base_url = base_url.rstrip("/")
         self._signer = signer
         self._gates = gates
@@ -163,9 +176,12 @@ class Sender:
             content = json.dumps(dict(call.params), separators=(",", ":")).encode()
         elif call.params:
             url = f"{url}?{encoded(call.params)}"
-        return self._http.build_request(
+        return self._of_lane().build_request(
             call.method, url, content=content, headers=headers, timeout=self._timeouts
         )
+
+    def _of_lane(self) -> httpx.AsyncClient:
+        return self._orders_http if current_lane.get() == "orders" else self._http
 
     async def _exchange(
         self, request: httpx.Request, attempt: _Attempt, permit: Permit
@@ -173,7 +189,7 @@ class Sender:
         count_api_call()
         try:
             async with asyncio.timeout(self._timeout_s):
-                return await self._http.send(request)
+                return await self._of_lane().send(request)
         except _NEVER_CONNECTED as exc:
             permit.unsent()
             raise self._silence(NotSent, "no connection to Upbit", attempt, exc) from exc

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from jobs.spec import Sleep
+from jobs.spec import Lane, Sleep, current_lane
 from jobs.upbit.windows import Use, Window
 
 _REMAINING = re.compile(r"group\s*=\s*([\w-]+).*?sec\s*=\s*(\d+)", re.IGNORECASE)
@@ -44,6 +44,9 @@ EXCHANGE: Mapping[str, Limit] = {
 
 LIMITS: Mapping[str, Limit] = {**QUOTATION, **EXCHANGE}
 
+KEPT_FOR_ORDERS: Mapping[str, int] = {"ticker": 2, "orderbook": 2, "default": 2}
+"""Places in the groups that the orders lane shares with others: hung calls hold theirs."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Remaining:
@@ -63,52 +66,54 @@ def parse_remaining(header: str | None) -> Remaining | None:
 class Permit:
     """The right to send one request now. Say what became of it; nothing said means no answer."""
 
-    def __init__(self, lane: "_Lane", use: Use) -> None:
-        self._lane = lane
+    def __init__(self, group: "_Group", use: Use) -> None:
+        self._group = group
         self._use = use
         self._told = False
 
     def answered(self, remaining: Remaining | None) -> None:
         """The answer came, with this `Remaining-Req`."""
-        sec = remaining.sec if remaining and remaining.group == self._lane.group else None
-        self._tell(lambda now: self._lane.window.answered(self._use, now, sec))
+        sec = remaining.sec if remaining and remaining.group == self._group.name else None
+        self._tell(lambda now: self._group.window.answered(self._use, now, sec))
 
     def refused(self) -> None:
         """The answer came and is 429."""
-        self._tell(lambda now: self._lane.window.answered(self._use, now, None))
-        self._lane.window.refused(self._lane.monotonic())
+        self._tell(lambda now: self._group.window.answered(self._use, now, None))
+        self._group.window.refused(self._group.monotonic())
 
     def unsent(self) -> None:
         """The request never left this machine."""
-        self._tell(lambda _: self._lane.window.unsent(self._use))
+        self._tell(lambda _: self._group.window.unsent(self._use))
 
     def close(self) -> None:
         """Take it as sent and lost, unless something was said."""
         if not self._told:
-            self._tell(lambda now: self._lane.window.lost(self._use, now))
+            self._tell(lambda now: self._group.window.lost(self._use, now))
 
     def _tell(self, note: Callable[[float], None]) -> None:
         self._told = True
-        note(self._lane.monotonic())
-        self._lane.news.set()
+        note(self._group.monotonic())
+        self._group.news.set()
 
 
-class _Lane:
+class _Group:
     """One group's queue."""
 
     def __init__(
-        self, group: str, window: Window, *, monotonic: Callable[[], float], sleep: Sleep
+        self, name: str, window: Window, *, monotonic: Callable[[], float], sleep: Sleep
     ) -> None:
-        self.group = group
+        self.name = name
         self.window = window
         self.monotonic = monotonic
         self.news = asyncio.Event()
         self._sleep = sleep
-        self._turn = asyncio.Lock()  # hands itself on in the order of asking
+        # each hands itself on in the order of asking
+        self._turns: dict[Lane, asyncio.Lock] = {"orders": asyncio.Lock(), "work": asyncio.Lock()}
 
-    async def admit(self) -> Permit:
-        async with self._turn:
-            while (wait_s := self.window.wait_s(self.monotonic())) != 0:
+    async def admit(self, lane: Lane) -> Permit:
+        urgent = lane == "orders"
+        async with self._turns[lane]:
+            while (wait_s := self.window.wait_s(self.monotonic(), urgent=urgent)) != 0:
                 if wait_s is None:
                     self.news.clear()
                     await self.news.wait()
@@ -120,7 +125,8 @@ class _Lane:
 class Limiter:
     """Lets requests go at `share` of each group's published limit, and at one at least.
 
-    One limiter serves one event loop. Waiting may be cancelled at any point and costs nothing then.
+    The orders lane has its own queue, and `kept` places of a group that nobody else takes. One
+    limiter serves one event loop. Waiting may be cancelled at any point and costs nothing then.
     """
 
     def __init__(
@@ -128,16 +134,18 @@ class Limiter:
         *,
         share: float = 0.9,
         limits: Mapping[str, Limit] = LIMITS,
+        kept: Mapping[str, int] = KEPT_FOR_ORDERS,
         monotonic: Callable[[], float] = time.monotonic,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
-        self._lanes = {
-            group: _Lane(
+        self._groups = {
+            group: _Group(
                 group,
                 Window(
                     published=limit.requests,
                     own=max(1, int(limit.requests * share + 1e-9)),  # 0.9 * 10 may be 8.999…
                     window_s=limit.window_s,
+                    kept=min(kept.get(group, 0), limit.requests - 1),
                 ),
                 monotonic=monotonic,
                 sleep=sleep,
@@ -148,7 +156,7 @@ class Limiter:
     @asynccontextmanager
     async def slot(self, group: str) -> AsyncIterator[Permit]:
         """Wait for the group's next free place; send inside, and tell the permit what came."""
-        permit = await self._lanes[group].admit()
+        permit = await self._groups[group].admit(current_lane.get())
         try:
             yield permit
         finally:

@@ -66,13 +66,16 @@ class Phase:
 class Window:
     """The requests of one group and what they leave to be sent.
 
-    `published` is the server's limit per `window_s` seconds, `own` our share of it. All instants
-    are of one monotonic clock and never go back.
+    `published` is the server's limit per `window_s` seconds, `own` our share of it, of which `kept`
+    are for urgent requests alone (an unanswered request holds its place, maybe for long). Where the
+    share is too small for that, urgent ones may use `kept` beyond one. All instants are of one
+    monotonic clock and never go back.
     """
 
-    def __init__(self, *, published: int, own: int, window_s: float = 1.0) -> None:
+    def __init__(self, *, published: int, own: int, window_s: float = 1.0, kept: int = 0) -> None:
         self._published = published
         self._own = own
+        self._kept = kept
         self._window_s = window_s
         self._uses: list[Use] = []
         self._phase: Phase | None = None
@@ -80,9 +83,11 @@ class Window:
         self._foreign = 0
         self._foreign_at = -math.inf
 
-    def wait_s(self, now: float) -> float | None:
+    def wait_s(self, now: float, *, urgent: bool = False) -> float | None:
         """Seconds until the next request may go, 0 for now; None: not before an answer comes."""
-        limit = min(self._own, self._published - self._foreign)
+        limit = min(max(self._own, self._kept + 1), self._published - self._foreign)
+        if not urgent:
+            limit = max(1, limit - self._kept)
         if sum(use.settled is None for use in self._uses) >= limit:
             return None
         phase = self._known(now)

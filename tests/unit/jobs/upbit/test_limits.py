@@ -4,8 +4,10 @@ from typing import Any
 
 import pytest
 
+from jobs.spec import current_lane
 from jobs.upbit.limits import (
     EXCHANGE,
+    KEPT_FOR_ORDERS,
     LIMITS,
     QUOTATION,
     Limit,
@@ -175,3 +177,60 @@ def test_a_refusal_is_an_answer(run_virtual: RunVirtual) -> None:
         return await use(limits, "x")
 
     assert run_virtual(main()) == pytest.approx(1, abs=0.01)
+
+
+async def hang(limits: Limiter, group: str) -> None:
+    """Send one request that is never answered."""
+    async with limits.slot(group):
+        await asyncio.sleep(1e6)
+
+
+async def use_for_orders(limits: Limiter, group: str) -> float:
+    current_lane.set("orders")
+    return await use(limits, group)
+
+
+@pytest.mark.parametrize("share", [0.01, 0.2, 0.9, 1.0])
+@pytest.mark.parametrize("group", sorted(KEPT_FOR_ORDERS))
+def test_hung_calls_hold_no_place_that_is_kept_for_orders(
+    run_virtual: RunVirtual, group: str, share: float
+) -> None:
+    async def main() -> list[float]:
+        limits = limiter(share=share)
+        hung = [asyncio.create_task(hang(limits, group)) for _ in range(50)]
+        await asyncio.sleep(100)
+        began = asyncio.get_running_loop().time()
+        orders = [asyncio.create_task(use_for_orders(limits, group)) for _ in range(2)]
+        sent = await asyncio.gather(*orders)
+        for each in hung:
+            each.cancel()
+        return [at - began for at in sent]
+
+    assert run_virtual(main()) == [0, pytest.approx(0, abs=0.51)]  # a half sights the boundary
+
+
+def test_with_the_places_for_orders_there_are_no_more_than_the_share(
+    run_virtual: RunVirtual,
+) -> None:
+    async def main() -> list[float]:
+        limits = limiter()
+        lanes = [use(limits, "ticker") for _ in range(20)]
+        lanes += [use_for_orders(limits, "ticker") for _ in range(20)]
+        return await asyncio.gather(*(asyncio.create_task(each) for each in lanes))
+
+    sent = run_virtual(main())
+    assert sum(at < 1 for at in sent) == 9
+    assert sum(at < 1 for at in sent[20:]) >= 2
+    assert all(sum(at <= each < at + 1 for each in sent) <= 9 for at in sent)
+
+
+def test_others_keep_going_while_orders_take_all_they_may(run_virtual: RunVirtual) -> None:
+    async def main() -> float:
+        limits = limiter()
+        orders = [asyncio.create_task(use_for_orders(limits, "default")) for _ in range(200)]
+        await asyncio.sleep(0)
+        await use(limits, "default")
+        await asyncio.gather(*orders)
+        return asyncio.get_running_loop().time()
+
+    assert run_virtual(main()) < 10
