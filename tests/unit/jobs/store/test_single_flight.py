@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from jobs.spec import current_lane
 from jobs.store.single_flight import SingleFlight
 
 
@@ -54,6 +55,32 @@ async def test_other_keys_load_for_themselves(load: Load) -> None:
     tasks = [await start(flights, load, key) for key in "ab"]
     load.done.set()
     assert await asyncio.gather(*tasks) == [1, 2]
+
+
+async def test_no_lane_waits_for_the_load_of_another(load: Load) -> None:
+    flights = SingleFlight[int]()
+    hung = await start(flights, load)
+    current_lane.set("orders")
+    own = Load()
+    own.calls = 6
+    own.done.set()
+    assert await flights.join("k", own) == 7
+    assert not hung.done()
+    load.done.set()
+    assert await hung == 1
+
+
+async def test_what_is_forgotten_is_loaded_anew_in_every_lane(load: Load) -> None:
+    flights = SingleFlight[int]()
+    old = [await start(flights, load)]
+    current_lane.set("orders")
+    old.append(await start(flights, load))
+    flights.forget("k")
+    new = await start(flights, load)
+    current_lane.set("work")
+    newest = await start(flights, load)
+    load.done.set()
+    assert await asyncio.gather(*old, new, newest) == [1, 2, 3, 4]
 
 
 async def test_a_failure_reaches_all_and_is_not_kept(load: Load) -> None:
