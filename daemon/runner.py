@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Literal, Protocol
 
@@ -287,7 +287,7 @@ class _Trial:
             async with limit:
                 rows = await retrying(
                     self._attempt,
-                    self._means.policy,
+                    self._policy(),
                     self.progress,
                     give_up_at=give_up_at,
                     allow=lambda: budget.take(urgent=spec.lane == "orders"),
@@ -301,6 +301,12 @@ class _Trial:
                 return Ending(outcome="timeout", reason=reason, error=error)
             logger.bind(event="job.bug").exception("Job raised what it should not")
             return Ending(outcome="failed", reason="bug", error=error)
+
+    def _policy(self) -> RetryPolicy:
+        general, longest_s = self._means.policy, self._spec.max_wait_s
+        if longest_s is None:
+            return general
+        return replace(general, max_wait_s=min(longest_s, general.max_wait_s))
 
     async def _attempt(self) -> int:
         if not self.is_claimed:

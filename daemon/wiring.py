@@ -80,15 +80,7 @@ def make_shift(
     limits = deadlines_s(base.config)
     retry = base.config.retry
     runner = Runner(
-        {
-            name: JobSpec(
-                name=name,
-                run=running[name],
-                deadline_s=limit,
-                lane="orders" if name == "orders" else "work",
-            )
-            for name, limit in limits.items()
-        },
+        {name: _spec(name, running[name], limit) for name, limit in limits.items()},
         Means(
             ledger=ledger,
             policy=RetryPolicy(delays_s=retry.delays, max_wait_s=retry.max_wait.total_seconds()),
@@ -108,6 +100,14 @@ def make_shift(
         )
 
     return Shift(runner=runner, reconcile=compare)
+
+
+def _spec(name: str, run: Callable[[Slot], Awaitable[int]], deadline_s: float) -> JobSpec:
+    if name != "orders":
+        return JobSpec(name=name, run=run, deadline_s=deadline_s)
+    # what closed a gate may be another job's doing (a ban for candles covers prices): following
+    # orders and exits go on in the next slot instead of sitting that out
+    return JobSpec(name=name, run=run, deadline_s=deadline_s, lane="orders", max_wait_s=0.0)
 
 
 def _selection(resources: Resources) -> Selection:

@@ -71,6 +71,9 @@ class JobSpec:
     `misfire` is what happens to the newest of the slots that are handed over late (suspend, clock
     jump, stuck loop): `newest` runs it however late, `skip` runs it only within
     `misfire_grace_s`. Older ones are always skipped.
+
+    `max_wait_s` is the longest wait imposed by a server that a run sits out (None: as retries do
+    in general); a longer one defers it.
     """
 
     name: str
@@ -80,6 +83,7 @@ class JobSpec:
     misfire: Literal["newest", "skip"] = "newest"
     misfire_grace_s: float = 30.0
     lane: Lane = "work"
+    max_wait_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

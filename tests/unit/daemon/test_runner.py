@@ -179,6 +179,25 @@ def test_a_long_ban_defers_the_run_to_its_end(run_virtual: Any) -> None:
     assert record.incidents == []
 
 
+@pytest.mark.parametrize(("wait_s", "outcome"), [(0.9, "ok"), (1.1, "deferred"), (30, "deferred")])
+def test_a_job_may_refuse_to_sit_out_more_than_its_back_off(
+    run_virtual: Any, wait_s: float, outcome: str
+) -> None:
+    record = Record()
+    banned = Banned("blocked", retry_after_s=wait_s, wait_source="ban")
+    run_virtual(run_once(record.runner(failing(banned), max_wait_s=0.0)))
+    (metric,) = record.metrics
+    assert metric.outcome == outcome
+    assert metric.duration_s == (1.0 if outcome == "ok" else 0.0)
+
+
+def test_no_job_sits_out_more_than_the_general_limit(run_virtual: Any) -> None:
+    record = Record()
+    banned = Banned("blocked", retry_after_s=400.0, wait_source="ban")
+    run_virtual(run_once(record.runner(failing(banned), deadline_s=1e4, max_wait_s=900.0)))
+    assert record.metrics[0].outcome == "deferred"
+
+
 def test_a_run_over_its_deadline_is_ended(run_virtual: Any) -> None:
     async def hang(_: Slot) -> int:
         await asyncio.sleep(1e5)
