@@ -48,6 +48,7 @@ from daemon.resources import (
 from daemon.slots import SlotLedger
 from daemon.status import ProcessStatus
 from daemon.stopping import Stop
+from daemon.threads import LaneThreads
 from daemon.watches import Means, watches
 from health.report import Examiner
 from health.server import CannotListen
@@ -136,8 +137,9 @@ async def serve(host: Host) -> int:
 
     Raises CannotStart when the database, the health port or the leader's lock is not to be had.
     """
-    config, stop = host.config, Stop()
-    asyncio.get_running_loop().set_exception_handler(host.logs.on_loop_error)
+    config, stop, loop = host.config, Stop(), asyncio.get_running_loop()
+    loop.set_exception_handler(host.logs.on_loop_error)
+    loop.set_default_executor(LaneThreads())
     logger.bind(
         event="daemon.start",
         version=version("upbitd"),
