@@ -8,7 +8,7 @@ import asyncio
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import fields, replace
 from datetime import datetime
 
 from loguru import logger
@@ -24,6 +24,7 @@ BATCH = 1000
 FLUSH_EVERY_S = 0.5
 FLUSH_WITHIN_S = 5.0
 NOT_IN_ROW = ("success", "lateness_s")
+IN_ROW = tuple(each.name for each in fields(JobMetric) if each.name not in NOT_IN_ROW)
 
 
 def new_slot(job: str, scheduled_at: datetime) -> Slot:
@@ -166,7 +167,7 @@ class SlotLedger:
 
 
 def _row(metric: JobMetric) -> dict[str, object]:
-    return {name: value for name, value in asdict(metric).items() if name not in NOT_IN_ROW}
+    return {name: getattr(metric, name) for name in IN_ROW}
 
 
 def _cancelled(each: runs.Abandoned, reason: str, at: datetime) -> JobMetric:

@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 
-from sqlalchemy import BigInteger, func, select, update
+from sqlalchemy import BigInteger, Executable, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from jobs.spec import Slot
@@ -13,39 +14,50 @@ from jobs.store.tables import job_runs
 
 KEY = ("job", "scheduled_at")
 
+# Statements that every slot needs are built once: building one costs more than sending it.
+
 
 async def claim(db: Database, slot: Slot, started_at: datetime) -> bool:
     """Make the slot ours; False when another run has it, so that nobody runs a slot twice.
 
     Asking again for the same run, after an answer that was lost, is True again.
     """
-    new = insert(job_runs).values(
-        job=slot.job,
-        scheduled_at=slot.scheduled_at,
-        run_id=slot.run_id,
-        started_at=started_at,
-    )
-    row = new.on_conflict_do_update(
+    values = {
+        "job": slot.job,
+        "scheduled_at": slot.scheduled_at,
+        "run_id": slot.run_id,
+        "started_at": started_at,
+    }
+    async with db.begin() as tx:
+        return (await tx.execute(_claiming(), values)).first() is not None
+
+
+@cache
+def _claiming() -> Executable:
+    new = insert(job_runs)
+    return new.on_conflict_do_update(
         index_elements=KEY,
         set_={"started_at": job_runs.c.started_at},
         where=(job_runs.c.run_id == new.excluded.run_id) & job_runs.c.outcome.is_(None),
     ).returning(job_runs.c.run_id)
-    async with db.begin() as tx:
-        return (await tx.execute(row)).first() is not None
 
 
 async def record(db: Database, rows: Sequence[Mapping[str, object]]) -> None:
     """Store outcomes. A row that already has one keeps it; running this twice changes nothing."""
     if not rows:
         return
+    async with db.begin() as tx:
+        await tx.execute(_recording(tuple(rows[0])), list(rows))
+
+
+@cache
+def _recording(names: tuple[str, ...]) -> Executable:
     new = insert(job_runs)
-    upsert = new.on_conflict_do_update(
+    return new.on_conflict_do_update(
         index_elements=KEY,
-        set_={name: new.excluded[name] for name in rows[0] if name not in KEY},
+        set_={name: new.excluded[name] for name in names if name not in KEY},
         where=job_runs.c.outcome.is_(None) & (job_runs.c.run_id == new.excluded.run_id),
     )
-    async with db.begin() as tx:
-        await tx.execute(upsert, list(rows))
 
 
 async def record_skipped(db: Database, rows: Sequence[Mapping[str, object]]) -> set[datetime]:
