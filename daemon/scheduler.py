@@ -28,7 +28,6 @@ PASS_EVERY_S = 1.0
 RETRY_PASS_S = 0.5
 NOT_READY_S = 0.1
 CHUNK = 1000
-PASS = timedelta(seconds=PASS_EVERY_S)
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,8 +207,8 @@ class Scheduler:
         for job in self._timer.jobs():
             due = job.next_run_time  # looking moves it on
             wait_s = min(wait_s, self._guarded(job, now))
-            if due > now + PASS:
-                break  # the others are due later still
+            if due > now:
+                break  # the others are not due before it
         return wait_s
 
     def _guarded(self, job: Job, now: datetime) -> float:
