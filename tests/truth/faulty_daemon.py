@@ -155,6 +155,15 @@ class Held:
         for _ in range(count or 0):
             await self._stack.enter_async_context(self._database.checkout())
 
+    async def sleep(self, count: int) -> None:
+        """Have so many connections asleep inside a statement, until the server cancels that."""
+        await asyncio.gather(*(self._sleep() for _ in range(count)), return_exceptions=True)
+
+    async def _sleep(self) -> None:
+        async with self._database.checkout() as connection:
+            await connection.execute("SET statement_timeout = 0")
+            await connection.execute("SELECT pg_sleep(600)")
+
 
 def read(loop: asyncio.AbstractEventLoop, pool: Held) -> None:
     """Pull levers as standard input says."""
@@ -169,6 +178,8 @@ def read(loop: asyncio.AbstractEventLoop, pool: Held) -> None:
             loop.call_soon_threadsafe(spin, pulled(name))
         elif name == "hold_pool":
             asyncio.run_coroutine_threadsafe(pool.take(pulled(name)), loop)
+        elif name == "sleep_pool" and pulled(name):
+            asyncio.run_coroutine_threadsafe(pool.sleep(pulled(name)), loop)
 
 
 def spin(seconds: float) -> None:
