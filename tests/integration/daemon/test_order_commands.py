@@ -82,10 +82,12 @@ async def buy(dsn: str, venue: Venue) -> str:
         desk = Desk(db=db, exchange=client, clock=now, notifier=Alerts(), mode="live")
         view = MarketView(db=db, exchange=client, quotes=client, clock=now)
         job = OrdersJob(desk=desk, view=view, sleep=asyncio.sleep)
-        await job.run(Slot(job="orders", scheduled_at=now(), run_id="run"))
-        async with db.connection() as connection:
-            rows = await connection.execute("SELECT identifier FROM orders")
-            ((identifier,),) = await rows.fetchall()
+        state = None
+        while state not in ("done", "cancel"):  # the book may fill it in parts
+            await job.run(Slot(job="orders", scheduled_at=now(), run_id="run"))
+            async with db.connection() as connection:
+                rows = await connection.execute("SELECT identifier, state FROM orders")
+                ((identifier, state),) = await rows.fetchall()
     return str(identifier)
 
 
