@@ -6,6 +6,7 @@ Everything that no lever holds is the daemon as it is.
 """
 
 import asyncio
+import contextlib
 import functools
 import inspect
 import json
@@ -26,8 +27,10 @@ from jobs.market import MarketJob
 from jobs.orders import OrdersJob
 from jobs.signals import SignalsJob
 from jobs.store import runs
+from jobs.store.db import PoolExhausted
 
 LEVERS: dict[str, Any] = {}
+TRIES = 5
 JOBS = {"market": MarketJob, "signals": SignalsJob, "orders": OrdersJob}
 
 
@@ -156,13 +159,15 @@ class Held:
             await self._stack.enter_async_context(self._database.checkout())
 
     async def sleep(self, count: int) -> None:
-        """Have so many connections asleep inside a statement, until the server cancels that."""
+        """Have so many connections, or all there are, asleep until the server wakes them."""
         await asyncio.gather(*(self._sleep() for _ in range(count)), return_exceptions=True)
 
     async def _sleep(self) -> None:
-        async with self._database.checkout() as connection:
-            await connection.execute("SET statement_timeout = 0")
-            await connection.execute("SELECT pg_sleep(600)")
+        for _ in range(TRIES):
+            with contextlib.suppress(PoolExhausted):
+                async with self._database.checkout() as connection:
+                    await connection.execute("SET statement_timeout = 0")
+                    await connection.execute("SELECT pg_sleep(600)")
 
 
 def read(loop: asyncio.AbstractEventLoop, pool: Held) -> None:
