@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from loguru import logger
 from prometheus_client import (
@@ -22,9 +22,6 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from jobs.spec import Incident
-
-if TYPE_CHECKING:
-    from loguru import Record
 
 Outcome = Literal["ok", "failed", "timeout", "deferred", "skipped", "cancelled"]
 Reading = Iterable[tuple[Sequence[str], float]]
@@ -92,15 +89,6 @@ class JobMetric:
 
 def _millis(at: datetime) -> str:
     return at.astimezone(UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
-
-
-def emit(metric: JobMetric) -> None:
-    """Write the one line of a slot through loguru; `daemon.logs.Logs.metric` is the faster way."""
-    logger.patch(_as_job).bind(**metric.fields()).info(METRIC_MESSAGE)
-
-
-def _as_job(record: "Record") -> None:
-    record["name"] = METRIC_LOGGER
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,7 +26,7 @@ from daemon.log_lines import Entry, json_line, text_line
 from daemon.log_outputs import RotatingFile, StreamOutput
 from daemon.logs import Intercept, Logs, configure
 from daemon.masking import Masker
-from daemon.metrics import JobMetric, emit
+from daemon.metrics import JobMetric
 
 CANARIES = ("upbit-access-CANARY-0001", "upbit-secret-CANARY-0002", "AIzaCANARY-0003-xxxxxxxxxxxx")
 AT = datetime(2026, 11, 20, 5, 0, 2, 1234, UTC)
@@ -429,11 +429,8 @@ METRIC = {
 }
 
 
-@pytest.mark.parametrize("way", ["loguru", "direct"])
-def test_the_metric_line_has_exactly_the_fields_of_the_contract(
-    logs: Logs, sink: Sink, way: str
-) -> None:
-    (emit if way == "loguru" else logs.metric)(metric())
+def test_the_metric_line_has_exactly_the_fields_of_the_contract(logs: Logs, sink: Sink) -> None:
+    logs.metric(metric())
     line = sink.last()
     line.pop("ts")
     assert line == METRIC
