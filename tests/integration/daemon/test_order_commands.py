@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from daemon.database import PoolOptions, open_database
 from jobs.gates import Gates
 from jobs.orders import OrdersJob
 from jobs.spec import Slot
+from jobs.store import settings as settings_store
 from jobs.trading.desk import Desk
 from jobs.trading.view import MarketView
 from jobs.upbit.client import open_client
@@ -79,9 +80,11 @@ async def buy(dsn: str, venue: Venue) -> str:
     async with open_database(dsn, PoolOptions(pool_min=1)) as db, opened as client:
         async with db.connection() as connection:
             await connection.execute(SIGNAL.encode())
+        await settings_store.write(db, "entry_order", "market", "test")  # does not wait for a price
         desk = Desk(db=db, exchange=client, clock=now, notifier=Alerts(), mode="live")
         view = MarketView(db=db, exchange=client, quotes=client, clock=now)
-        job = OrdersJob(desk=desk, view=view, sleep=asyncio.sleep)
+        every_run = timedelta(0)
+        job = OrdersJob(desk=desk, view=view, sleep=asyncio.sleep, equity_every=every_run)
         state = None
         while state not in ("done", "cancel"):  # the book may fill it in parts
             await job.run(Slot(job="orders", scheduled_at=now(), run_id="run"))
