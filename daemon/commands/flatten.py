@@ -15,6 +15,7 @@ from daemon.commands.tables import plain, to_json
 from daemon.config import Config
 from daemon.resources import Foundation, exchange_of, restore_gates, upbit_keys
 from jobs.gates import Gates
+from jobs.spec import current_lane
 from jobs.store import orders as order_store
 from jobs.store import positions as position_store
 from jobs.store.db import Database
@@ -83,6 +84,7 @@ async def _count(db: Database, config: Config) -> _Open:
 
 
 async def _flatten(db: Database, config: Config, *, is_halting: bool) -> Flattened:
+    current_lane.set("orders")
     if is_halting:
         await halt_now(db, config, "flatten")
     gates = Gates(_now)
