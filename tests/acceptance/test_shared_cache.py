@@ -44,9 +44,13 @@ def test_the_daemon_shares_through_redis_and_goes_on_without_it(
     daemon.until("cache.redis", state="open")
     daemon.until("job.metric", job="market", outcome="ok")
     daemon.until("job.metric", job="signals", outcome="ok")
-    components = daemon.get("/health").json()["components"]
-    assert components["database"]["status"] == "healthy"
-    assert "redis" not in str(components).lower()
+    for _ in range(10):  # on a machine that is busy, a probe may be late for once
+        daemon.until("job.metric", job="orders")
+        components = daemon.get("/health").json()["components"]
+        assert "redis" not in str(components).lower()
+        if components["database"]["status"] == "healthy":
+            break
+    assert components["database"]["status"] == "healthy", components["database"]
     with running_redis(where):
         daemon.until("cache.redis", state="closed")
     assert daemon.stop() == 0

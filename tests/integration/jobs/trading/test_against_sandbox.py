@@ -155,6 +155,8 @@ async def live(database: Database, venue: Venue) -> AsyncIterator[Live]:
         timeout_s=1.5,
     )
     async with opened as client:
+        (ticker,) = await client.tickers([BTC])
+        venue.force_price(BTC, ticker.price)  # a limit order finds the price it was made for
         desk = Desk(db=db, exchange=client, clock=clock, notifier=alerts, mode="live")
         view = MarketView(db=db, exchange=client, quotes=client, clock=clock)
         job = OrdersJob(desk=desk, view=view, sleep=clock.sleep)
