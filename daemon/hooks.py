@@ -12,6 +12,7 @@ import signal
 import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial
 from typing import IO, Any, Protocol
 from urllib.parse import urlsplit
 
@@ -19,6 +20,8 @@ import httpx
 import orjson
 
 from daemon.config_sections import HookConfig
+from jobs.errors import Permanent
+from jobs.own_thread import OwnThread
 
 SECRET_VARIABLE = re.compile(
     r"UPBITD?_.*|GEMINI_.*|CREDENTIALS_DIRECTORY|.*(SECRET|TOKEN|PASSWORD|API_KEY|ACCESS_KEY).*"
@@ -163,12 +166,15 @@ class AppriseHook:
         self.min_severity = min_severity
         self.timeout_s = timeout_s
         self._url = url
+        self._thread: OwnThread[bool] = OwnThread(self.name)
 
     async def send(self, body: Mapping[str, Any]) -> None:
         """Send once, in a thread, because apprise blocks. Raises Undelivered."""
         try:
             async with asyncio.timeout(self.timeout_s):
-                taken = await asyncio.to_thread(self._send, dict(body))
+                taken = await self._thread.run(partial(self._send, dict(body)))
+        except Permanent as exc:
+            raise Undelivered(str(exc)) from None
         except TimeoutError:
             raise Undelivered(f"did not end within {self.timeout_s:g} s") from None
         except ImportError:

@@ -7,11 +7,11 @@ What it says is judged like anybody's: limits, sizes and exits are the daemon's.
 fails in one market makes no signal there and does not stop the others.
 """
 
-import asyncio
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_DOWN, Decimal
+from functools import partial
 
 from loguru import logger
 
@@ -28,6 +28,7 @@ from jobs.decisions import (
 )
 from jobs.errors import BadData
 from jobs.frame import Frame, frame_of
+from jobs.own_thread import OwnThread
 
 __all__ = ["Advice", "Frame", "Holding", "StrategySource", "as_source"]
 
@@ -35,6 +36,7 @@ SURE = Decimal(1)
 """The confidence of an answer that names none."""
 
 Strategy = Callable[..., object]
+Answers = dict[str, Decision | str | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,21 +54,22 @@ class StrategySource:
 
     name: str
     strategy: Strategy
+    thread: OwnThread[Answers]
     wants_holding: bool = False
 
     async def decide(self, inputs: Inputs) -> Verdict:
         """What the strategy says of each market it speaks about.
 
-        Raises BadData when it failed in all of them.
+        Raises BadData when it failed in all of them, Permanent while it hangs in an earlier call.
         """
-        answers = await asyncio.to_thread(self._ask_all, inputs.markets)
+        answers = await self.thread.run(partial(self._ask_all, inputs.markets))
         decisions = tuple(each for each in answers.values() if isinstance(each, Decision))
         refused = {market: each for market, each in answers.items() if isinstance(each, str)}
         if refused and len(refused) == len(inputs.markets):
             raise BadData(f"the strategy {self.name} failed in every market", failures=refused)
         return Verdict(decisions=decisions, model=self.name, refused=refused)
 
-    def _ask_all(self, markets: Sequence[MarketInput]) -> dict[str, Decision | str | None]:
+    def _ask_all(self, markets: Sequence[MarketInput]) -> Answers:
         return {market.market: self._ask(market) for market in markets}
 
     def _ask(self, market: MarketInput) -> Decision | str | None:
@@ -111,7 +114,12 @@ def as_source(name: str, strategy: Strategy) -> StrategySource:
     wanted = required(strategy)
     if wanted not in {1, 2}:
         raise TypeError(f"{name}: a strategy takes candles, or candles and holding, not {wanted}")
-    return StrategySource(name=name, strategy=strategy, wants_holding=wanted == 2)  # noqa: PLR2004
+    return StrategySource(
+        name=name,
+        strategy=strategy,
+        thread=OwnThread(f"the strategy {name}"),
+        wants_holding=wanted == 2,  # noqa: PLR2004
+    )
 
 
 def required(function: Callable[..., object]) -> int:

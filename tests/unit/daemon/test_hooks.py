@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import sys
+import threading
 import types
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -201,6 +202,21 @@ async def test_what_apprise_could_not_send_is_undelivered(
     monkeypatch.setattr(FakeApprise, "taken", False)
     with pytest.raises(Undelivered, match="could not deliver"):
         await apprise.send(BODY)
+
+
+async def test_apprise_that_hangs_holds_one_thread_however_often_it_is_tried(
+    monkeypatch: pytest.MonkeyPatch, apprise: Hook
+) -> None:
+    released = threading.Event()
+    monkeypatch.setattr(FakeApprise, "notify", lambda *_, **__: released.wait())
+    monkeypatch.setattr(apprise, "timeout_s", 0.05)
+    with pytest.raises(Undelivered, match=r"did not end within 0\.05 s"):
+        await apprise.send(BODY)
+    before = threading.active_count()
+    with pytest.raises(Undelivered, match="has not returned"):
+        await apprise.send(BODY)
+    assert threading.active_count() == before
+    released.set()
 
 
 async def test_apprise_that_went_missing_is_undelivered(

@@ -1,5 +1,7 @@
 """A user's function as a source: what it may say, and what becomes of its mistakes."""
 
+import asyncio
+import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -8,7 +10,7 @@ import pytest
 
 from jobs import features
 from jobs.decisions import Decision, Holding, Inputs, MarketInput, Verdict
-from jobs.errors import BadData
+from jobs.errors import BadData, Permanent
 from jobs.frame import Frame
 from jobs.spec import Slot
 from jobs.strategy import Advice, as_source
@@ -127,6 +129,22 @@ async def test_an_exception_in_one_market_does_not_stop_the_others() -> None:
 async def test_a_strategy_that_fails_everywhere_fails_the_run() -> None:
     with pytest.raises(BadData, match="mine failed in every market"):
         await ask(lambda _candles: 1 / 0)
+
+
+async def test_a_strategy_that_hangs_is_not_asked_again_before_it_returned() -> None:
+    released = threading.Event()
+    source = as_source("mine", lambda _candles: "buy" if released.wait() else None)
+    slot = Slot(job="signals", scheduled_at=NOW, run_id="run")
+    inputs = Inputs(slot=slot, now=NOW, markets=(market("KRW-BTC"),))
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(source.decide(inputs), 0.05)  # as the job's deadline does
+    with pytest.raises(Permanent, match="the strategy mine has not returned"):
+        await source.decide(inputs)
+    released.set()
+    for each in threading.enumerate():
+        if each.name == "the strategy mine":
+            each.join()
+    assert len((await source.decide(inputs)).decisions) == 1
 
 
 @pytest.mark.parametrize("strategy", [lambda: "buy", lambda _a, _b, _c: "buy"])
