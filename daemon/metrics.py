@@ -32,6 +32,7 @@ METRIC_MESSAGE = "slot"
 """Short, because this line is written for every slot of every job."""
 
 JOB_BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+PORT_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 2.5)
 API_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 
@@ -152,6 +153,7 @@ class Metrics:
             ProcessCollector(namespace="upbitd", registry=self.registry)
         self._declare_jobs()
         self._declare_outside()
+        self._declare_own()
         info = Gauge("upbitd_info", "1.", ["version", "mode"], registry=self.registry)
         info.labels(version, mode).set(1)
 
@@ -214,13 +216,22 @@ class Metrics:
         self._orders = Counter(
             "upbitd_orders", "Orders by state reached.", ["state"], registry=registry
         )
+
+    def _declare_own(self) -> None:
+        registry = self.registry
         self._alerts = Counter(
             "upbitd_alerts", "Incidents.", ["kind", "severity"], registry=registry
         )
         self._deliveries = Counter(
             "upbitd_alert_deliveries", "Attempts.", ["hook", "result"], registry=registry
         )
-
+        self._port_s = Histogram(
+            "upbitd_port_request_seconds",
+            "The health port's time to an answer.",
+            ["path"],
+            registry=registry,
+            buckets=PORT_BUCKETS_S,
+        )
         self._uncounted = Counter(
             "upbitd_uncounted_events",
             "Events that were not what they should be.",
@@ -268,6 +279,10 @@ class Metrics:
     def delivery(self, hook: str, *, delivered: bool) -> None:
         """Count one attempt to deliver an alert."""
         self._deliveries.labels(hook, "delivered" if delivered else "failed").inc()
+
+    def port(self, path: str, duration_s: float) -> None:
+        """Count one answer of the health port; from any thread."""
+        self._port_s.labels(path).observe(duration_s)
 
     def uncounted(self) -> None:
         """Count an event that could not be counted as what it says it is."""

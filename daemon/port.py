@@ -46,9 +46,8 @@ def make_server(answers: Answers, loop: asyncio.AbstractEventLoop) -> HealthServ
     """Return the port, not yet open; what needs the database is asked on `loop`."""
     health = answers.config.health
     token = health.token.get_secret_value() or None
-    return HealthServer(
-        Listen(host=health.host, port=health.port, token=token), _routes(answers, loop)
-    )
+    listen = Listen(host=health.host, port=health.port, token=token)
+    return HealthServer(listen, _routes(answers, loop), answers.metrics.port)
 
 
 def _routes(answers: Answers, loop: asyncio.AbstractEventLoop) -> dict[str, Route]:

@@ -48,6 +48,10 @@ class Port(Protocol):
         """An id for a request that came without one."""
         ...
 
+    def on_answer(self, path: str, duration_s: float, /) -> None:
+        """Take note of an answer that was sent."""
+        ...
+
 
 def serve_connection(connection: socket.socket, client: tuple[str, int], port: Port) -> None:
     """Answer every request of one connection; the caller closes it afterwards.
@@ -216,16 +220,17 @@ class Handler(BaseHTTPRequestHandler):
         self._log(response.status)
 
     def _log(self, status: int) -> None:
-        duration_ms = round((time.perf_counter() - self._started_s) * 1000, 3)
+        duration_s = time.perf_counter() - self._started_s
         # the query stays out: it may hold the token
         path = self.path.partition("?")[0]
+        self.port.on_answer(path if path in self.port.routes else "other", duration_s)
         log = logger.bind(
             event="health.request",
             request_id=self.request_id,
             method=self.command,
             path=path,
             status=status,
-            duration_ms=duration_ms,
+            duration_ms=round(duration_s * 1000, 3),
         )
         log.debug("health port answered")
 

@@ -13,7 +13,7 @@ import itertools
 import socket
 import sys
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from threading import Event, Lock, Thread
 from types import TracebackType
@@ -51,17 +51,29 @@ class Listen:
 
 
 class HealthServer:
-    """The port. `start` opens it, `close` ends it; a context manager does both."""
+    """The port. `start` opens it, `close` ends it; a context manager does both.
 
-    def __init__(self, listen: Listen, routes: Mapping[str, Route]) -> None:
+    `on_answer` hears, in the port's threads, of each answer: its path ("other" where none of
+    `routes` has it) and how many seconds it took.
+    """
+
+    def __init__(
+        self,
+        listen: Listen,
+        routes: Mapping[str, Route],
+        on_answer: Callable[[str, float], None] = lambda _path, _seconds: None,
+    ) -> None:
         self._listen = listen
         self._routes = dict(routes)
+        self._on_answer = on_answer
         self._open: _Port | None = None
         self._old_switch_interval_s = sys.getswitchinterval()
 
     def start(self) -> None:
         """Listen and answer in the background. Raises CannotListen."""
-        self._open = _Port(self._listen, self._routes, _listening_socket(self._listen))
+        self._open = _Port(
+            self._listen, self._routes, _listening_socket(self._listen), self._on_answer
+        )
         self._old_switch_interval_s = sys.getswitchinterval()
         sys.setswitchinterval(self._listen.switch_interval_s)
         self._open.start()
@@ -135,9 +147,14 @@ class _Port:
     """The listening socket and its threads; what handlers need to know of both."""
 
     def __init__(
-        self, listen: Listen, routes: Mapping[str, Route], listening: socket.socket
+        self,
+        listen: Listen,
+        routes: Mapping[str, Route],
+        listening: socket.socket,
+        on_answer: Callable[[str, float], None],
     ) -> None:
         self.routes = routes
+        self.on_answer = on_answer
         self.token = listen.token
         self.read_timeout_s = listen.read_timeout_s
         self.number = int(listening.getsockname()[1])

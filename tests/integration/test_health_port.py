@@ -146,6 +146,16 @@ def test_any_other_request_id_is_replaced(port: HealthServer, given: str) -> Non
     assert re.fullmatch(r"[0-9a-f]{32}", made)
 
 
+def test_each_answer_is_told_of_by_its_path() -> None:
+    told: list[tuple[str, float]] = []
+    with HealthServer(Listen(port=0), ROUTES, lambda *answer: told.append(answer)) as server:
+        for path in ("/hello?token=x", "/hello", "/absent/../hello"):
+            ask(server, path)
+        raw(server, b"nonsense\r\n\r\n")
+    assert [path for path, _ in told] == ["/hello", "/hello", "other", "other"]
+    assert all(seconds >= 0 for _, seconds in told)
+
+
 def test_refusals_carry_a_request_id_too(port: HealthServer) -> None:
     assert ask(port, "/nowhere").headers["X-Request-ID"]
     post = ask(port, method="POST", headers={"X-Request-ID": "mine"})

@@ -87,6 +87,7 @@ def test_requests_model_calls_orders_alerts_and_deliveries(metrics: Metrics) -> 
     )
     metrics.delivery("exec:/x#1", delivered=True)
     metrics.delivery("exec:/x#1", delivered=False)
+    metrics.port("/health", 0.002)
     assert (
         value(metrics, "upbitd_api_requests_total", service="upbit", group="order", status="201")
         == 1
@@ -98,6 +99,7 @@ def test_requests_model_calls_orders_alerts_and_deliveries(metrics: Metrics) -> 
     assert value(metrics, "upbitd_orders_total", state="done") == 1
     assert value(metrics, "upbitd_alerts_total", kind="halted", severity="warning") == 1
     assert value(metrics, "upbitd_alert_deliveries_total", hook="exec:/x#1", result="failed") == 1
+    assert value(metrics, "upbitd_port_request_seconds_sum", path="/health") == 0.002
 
 
 def test_watched_figures_are_read_when_somebody_asks(metrics: Metrics) -> None:
