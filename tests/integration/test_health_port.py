@@ -152,7 +152,7 @@ def test_each_answer_is_told_of_by_its_path() -> None:
         for path in ("/hello?token=x", "/hello", "/absent/../hello"):
             ask(server, path)
         raw(server, b"nonsense\r\n\r\n")
-    assert [path for path, _ in told] == ["/hello", "/hello", "other", "other"]
+    assert sorted(path for path, _ in told) == ["/hello", "/hello", "other", "other"]
     assert all(seconds >= 0 for _, seconds in told)
 
 
