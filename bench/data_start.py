@@ -8,66 +8,26 @@ The daemon runs as a process against the local exchange; each start is timed fro
 
 import argparse
 import json
-import os
-import signal
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
+from bench._daemon import CONFIG, ready_daemon, sandbox
 from bench._scratch import fresh_database, scratch_server
 
 GOAL_S = 1.2
-CONFIG = """
-[daemon]
-state_dir = "{state}"
-[database]
-url = "{database}"
-[upbit]
-base_url = "{exchange}"
-[signals]
-source = "rules"
-[health]
-port = 0
-"""
-
-
-@contextmanager
-def sandbox() -> Iterator[str]:
-    """The address of a sandbox that stops by itself when this process ends."""
-    command = [sys.executable, "-m", "sandbox", "--port", "0", "--stop-on-eof"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        yield str(json.loads(process.stdout.readline())["base_url"])
-        process.communicate(timeout=10)
 
 
 def start(path: Path) -> tuple[float, dict[str, int]]:
     """Seconds to ready, and the entries of each cache then; the daemon is stopped again."""
     began = time.perf_counter()
-    with subprocess.Popen(
-        [sys.executable, "-m", "daemon", "run", "--config", str(path)],
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "UPBITD_LOG__FORMAT": "json"},
-    ) as process:
-        assert process.stdout is not None
-        url = ""
-        for line in process.stdout:
-            told = json.loads(line)
-            url = told.get("url", url) if told["event"] == "health.listening" else url
-            if told["event"] == "daemon.ready":
-                break
+    with ready_daemon(path) as (_, url):
         took_s = time.perf_counter() - began
         with urllib.request.urlopen(f"{url}/cache-stats", timeout=5) as answer:  # noqa: S310
             caches = json.load(answer)["caches"]
-        process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=60)
     return took_s, {each["cache"]: each["entries"] for each in caches if each["entries"]}
 
 
