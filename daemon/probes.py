@@ -156,10 +156,11 @@ class _Base:
         """Return the facts of this moment, or raise why there are none."""
         try:
             facts = await within(partial(_database, self._sources), QUERY_S)
-        except BaseException as error:
+        except (Transient, TimeoutError) as error:
             self.fault = "the database does not answer"
-            if isinstance(error, Transient | TimeoutError):
-                raise await self._cause(error) from error
+            raise await self._cause(error) from error
+        except Exception:
+            self.fault = None  # it answers: what it refused here need not stop a job
             raise
         self.fault = "the database is read-only" if facts.read_only else None
         return facts

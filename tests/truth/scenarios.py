@@ -342,7 +342,7 @@ SCENARIOS: Sequence[Scenario] = (
         world="poor",
         is_last=True,
         pull=(),
-        expect="H H D . H .",
+        expect="H H D . . .",  # it never had the budget for a first signal
         says={"gemini": "limit 0.00"},
     ),
     quiet(

@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from daemon import probes, schema
 from daemon.board import JobBoard
@@ -122,6 +123,17 @@ async def test_a_database_that_is_away_is_told_by_its_cause(
     assert said["gemini"] == (Status.DEGRADED, "the day's budget is not known")
     assert said["latest_order"][0] is Status.UNHEALTHY
     assert said["upbit"][0] is Status.HEALTHY
+
+
+async def test_a_query_that_is_refused_is_told_of_the_database_and_of_no_job(
+    database: Database,
+) -> None:
+    async with database.begin() as tx:
+        await tx.execute(text("ALTER TABLE alembic_version RENAME TO away"))
+    said = await examined(sources(database))
+    assert said["database"][0] is Status.UNHEALTHY
+    assert "alembic_version" in said["database"][1]
+    assert said["scheduler"] == (Status.HEALTHY, "")
 
 
 async def test_a_pool_in_full_use_is_told_from_a_server_that_is_away(
