@@ -16,7 +16,7 @@ from decimal import Decimal
 import numpy as np
 from loguru import logger
 
-from bench.rate_limit import sandbox
+from bench._daemon import sandbox
 from jobs import candle_units, features
 from jobs.decisions import Inputs, MarketInput
 from jobs.gates import Gates

@@ -21,7 +21,7 @@ from typing import Literal
 
 from loguru import logger
 
-from bench.rate_limit import sandbox
+from bench._daemon import sandbox
 from jobs.errors import JobError
 from jobs.gates import Gates
 from jobs.gemini.answer import SCHEMA

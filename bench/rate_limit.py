@@ -8,19 +8,16 @@ Goal at share 1.0: at most 1.02 times what the quota itself takes, and no 429.
 
 import argparse
 import asyncio
-import json
 import random
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import httpx
 from loguru import logger
 
+from bench._daemon import sandbox
 from jobs.errors import JobError
 from jobs.gates import Gates
 from jobs.upbit.client import UpbitClient
@@ -82,16 +79,6 @@ def main() -> None:
     print(f"took     {outcome.took_s:.2f} s; the quota alone {quota_s:.2f} s")
     print(f"ratio    {outcome.took_s / quota_s:.3f}")
     print(f"429      {outcome.refused}; failed {outcome.failed}")
-
-
-@contextmanager
-def sandbox() -> Iterator[str]:
-    """The address of a sandbox that stops by itself when this process ends."""
-    command = [sys.executable, "-m", "sandbox", "--port", "0", "--stop-on-eof"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        yield str(json.loads(process.stdout.readline())["base_url"])
-        process.communicate(timeout=10)
 
 
 async def measure(url: str, requests: int, share: float, line: Line) -> Outcome:
