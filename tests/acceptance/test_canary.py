@@ -1,6 +1,7 @@
 """Secrets of recognisable form, errors that hold them, and a search in everything that came out."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -117,7 +118,8 @@ def told(
         keys = {"UPBIT_ACCESS_KEY": ACCESS, "UPBIT_SECRET_KEY": SECRET, "GEMINI_API_KEY": GEMINI}
         with running_daemon(config, keys) as daemon:
             answers = provoke(daemon, sandbox, url)
-            commands = ask(config)
+            sandbox.fault(path="/v1/ticker", action="answer", status=503, body=SECRET, count=0)
+            commands = ask(config, keys)
             assert daemon.stop() == 0
         sinks = answers | commands | tables(url)
     files = ("log", "stderr", "stdin", "environment")
@@ -182,8 +184,8 @@ def provoke(daemon: Daemon, sandbox: Sandbox, url: str) -> dict[str, str]:
     return answers
 
 
-def ask(config: Path) -> dict[str, str]:
-    """What commands print to a person."""
+def ask(config: Path, keys: Mapping[str, str]) -> dict[str, str]:
+    """What commands print to a person who has the keys, while the exchange repeats one."""
     said = {}
     for command in ("migrate status", "doctor", "slots --json"):
         done = subprocess.run(
@@ -191,6 +193,7 @@ def ask(config: Path) -> dict[str, str]:
             check=False,
             capture_output=True,
             text=True,
+            env={**os.environ, **keys},
         )
         said[f"upbitd {command}"] = done.stdout + done.stderr
     return said
