@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
+from daemon.commands.operator import operator
 from daemon.commands.options import ConfigOption, JsonOption, fail, read_config
-from daemon.commands.session import operator, with_database
+from daemon.commands.session import with_database
 from daemon.commands.tables import show
 from daemon.config import Config
 from jobs import ALL

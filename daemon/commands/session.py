@@ -1,11 +1,6 @@
-"""The database for one command: the running daemon's, or one started for as long as it takes.
-
-And who gives the command, as the tables remember it.
-"""
+"""The database for one command: the running daemon's, or one started for as long as it takes."""
 
 import asyncio
-import os
-import pwd
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import ExitStack, asynccontextmanager
@@ -110,11 +105,3 @@ def _answers(url: str) -> bool:
     except psycopg.OperationalError:
         return False
     return True
-
-
-def operator() -> str:
-    """The person at this command line, for the audit."""
-    try:
-        return f"cli:{pwd.getpwuid(os.getuid()).pw_name}"
-    except KeyError:
-        return f"cli:{os.getuid()}"

@@ -10,8 +10,9 @@ import typer
 from sqlalchemy import select
 
 from daemon.alerts import Origin, Outbox
+from daemon.commands.operator import operator
 from daemon.commands.options import ConfigOption, JsonOption, fail, read_config
-from daemon.commands.session import operator, with_database
+from daemon.commands.session import with_database
 from daemon.commands.tables import plain, show
 from daemon.config import Config
 from daemon.hooks import make_hook
