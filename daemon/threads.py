@@ -16,7 +16,7 @@ class LaneThreads(ThreadPoolExecutor):
     """The loop's default executor: what the orders lane gives away runs in threads of its own.
 
     The loop looks up host names in these threads, so that a call of the orders lane needs one, and
-    code that hangs in a thread (a user's strategy, a name server) holds it for good.
+    a name server that does not answer holds one for long.
     """
 
     def __init__(self, max_workers: int | None = None) -> None:
