@@ -295,6 +295,7 @@ class Outbox:
             title=self._clean(incident.title),
             message=self._clean(incident.message),
             error=None if incident.error is None else self._clean(incident.error),
+            advice=None if incident.advice is None else self._clean(incident.advice),
         )
 
     def _clean(self, text: str) -> str:

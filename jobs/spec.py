@@ -91,7 +91,8 @@ class Incident:
     """Something a person should hear about. Repeats of the same `incident` fold into one alert.
 
     `kind` is one of the contract's alert kinds, `incident` the key of this very trouble, for
-    example `order_unknown:KRW-BTC`.
+    example `order_unknown:KRW-BTC`. `market`, `order_id` and `identifier` say what it is about;
+    `advice` is one line that says what a person can do.
     """
 
     kind: str
@@ -104,6 +105,10 @@ class Incident:
     attempts: int | None = None
     error_type: str | None = None
     error: str | None = None
+    market: str | None = None
+    order_id: int | None = None
+    identifier: str | None = None
+    advice: str | None = None
 
 
 class Notifier(Protocol):

@@ -282,6 +282,10 @@ def body_of(incident: Incident) -> dict[str, Any]:
         "attempts": incident.attempts,
         "error_type": incident.error_type,
         "error": incident.error,
+        "market": incident.market,
+        "order_id": incident.order_id,
+        "identifier": incident.identifier,
+        "advice": incident.advice,
     }
 
 
