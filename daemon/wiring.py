@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from zoneinfo import ZoneInfo
 
 from daemon.board import JobBoard
@@ -26,8 +27,10 @@ from jobs.selection import Selection
 from jobs.shadow import ShadowedOrders, Unheard
 from jobs.signals import SignalsJob
 from jobs.spec import JobSpec, Slot
+from jobs.store.positions import engaged_markets
 from jobs.trading.desk import Desk
 from jobs.trading.paper import PaperExchange
+from jobs.trading.portfolio import Mode
 from jobs.trading.reconcile import reconcile
 from jobs.trading.view import MarketView
 from jobs.upkeep import UpkeepJob
@@ -69,7 +72,7 @@ def make_shift(
     resources = replace(resources, base=replace(resources.base, database=fenced))
     base = resources.base
     selection = _selection(resources)
-    orders = _orders_job(resources, leadership)
+    orders = _orders_job(resources, leadership, selection)
     shadowed = _shadowed(resources, leadership, orders)
     running: dict[str, Callable[[Slot], Awaitable[int]]] = {
         "market": _market_job(resources, selection).run,
@@ -119,7 +122,14 @@ def _selection(resources: Resources) -> Selection:
         names=markets.names,
         top=markets.top,
         ttl_s=config.cache.market_info_ttl.total_seconds(),
+        engaged=partial(engaged_markets, resources.base.database, _modes(config)),
     )
+
+
+def _modes(config: Config) -> tuple[Mode, ...]:
+    """The accounts that are traded: a live one may have its paper twin beside it."""
+    mode = config.trading.mode
+    return ("live", "paper") if mode == "live" and config.signals.shadow else (mode,)
 
 
 def _data_max_age_s(config: Config) -> float:
@@ -166,7 +176,7 @@ def _signals_job(resources: Resources, selection: Selection) -> SignalsJob:
     )
 
 
-def _orders_job(resources: Resources, leadership: Leadership) -> OrdersJob:
+def _orders_job(resources: Resources, leadership: Leadership, selection: Selection) -> OrdersJob:
     base = resources.base
     venue = exchange_of(base, base.database, resources.upbit)
     exchange = FencedExchange(venue, leadership.holds)
@@ -189,7 +199,11 @@ def _orders_job(resources: Resources, leadership: Leadership) -> OrdersJob:
         snapshots=resources.caches.snapshots,
     )
     return OrdersJob(
-        desk=desk, view=view, sleep=asyncio.sleep, settings=resources.caches.settings.current
+        desk=desk,
+        view=view,
+        sleep=asyncio.sleep,
+        settings=resources.caches.settings.current,
+        why_no_entry=selection.why_no_entry,
     )
 
 
@@ -218,6 +232,7 @@ def _shadowed(
         view=replace(live.view, exchange=desk.exchange, _chances={}),
         sleep=asyncio.sleep,
         settings=resources.caches.settings.current,
+        why_no_entry=live.why_no_entry,
     )
     return ShadowedOrders(live=live, twin=twin)
 

@@ -103,16 +103,17 @@ class _Run:
         client, selection = self._job.client, self._job.selection
         if selection.is_fixed:
             try:
-                return await client.tickers(selection.names)
+                return await client.tickers(await selection.current())
             except Refused as exc:
                 if exc.status != HTTPStatus.NOT_FOUND:
                     raise
         # one unknown market fails the short call for all of them; this one has all there are
         every = await client.all_tickers(_quotes(selection))
-        wanted = set(selection.offer(every))
+        wanted = set(await selection.offer_and_get(every))
         self._absent = wanted - {ticker.market for ticker in every}
-        if self._absent:
-            absent = ",".join(sorted(self._absent))
+        if missing := self._absent & set(selection.offer(every)):
+            # a market that is only held may be delisted: whoever holds it tells of that
+            absent = ",".join(sorted(missing))
             self._fail(BadData("the exchange does not have these markets", markets=absent), absent)
         return [ticker for ticker in every if ticker.market in wanted]
 

@@ -59,12 +59,17 @@ class Memory:
     is_halt_told: bool | None = None
 
 
+async def _any_market(_: str) -> None:
+    """No market is barred from entries."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrdersJob:
     """Trades what the newest signals and the exit rules ask for, within every limit in force.
 
     `standing` is shared with whoever reconciles at start; `settings` gives the rules in force
-    (default: the database). Safe to run again after any failure, and after any crash.
+    (default: the database), `why_no_entry` why a market takes no new exposure, if it takes none.
+    Safe to run again after any failure, and after any crash.
     """
 
     desk: Desk
@@ -76,6 +81,7 @@ class OrdersJob:
     reconcile_every: timedelta = timedelta(minutes=5)
     equity_every: timedelta = timedelta(minutes=1)
     settings: Callable[[], Awaitable[Settings]] | None = None
+    why_no_entry: Callable[[str], Awaitable[str | None]] = _any_market
 
     async def run(self, slot: Slot) -> int:
         """Do one pass; return how many rows it wrote. Raises the first trouble, transient first."""
@@ -283,7 +289,8 @@ class _Pass:
             data_at=data_at,
             data_max_age_s=view.data_max_age_s,
             reduce_only=self.job.standing.reduce_only(market)
-            or await self.job.clearance.why_paused(desk, market),
+            or await self.job.clearance.why_paused(desk, market)
+            or await self.job.why_no_entry(market),
         )
         wish = Wish(
             market=market,

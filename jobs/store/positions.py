@@ -3,7 +3,7 @@
 Every query names the mode: a paper position never mixes with a live one.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -14,11 +14,13 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from jobs.store import orders as order_store
+from jobs.store.db import Database
 from jobs.store.tables import equity, fills, orders, positions
 from jobs.trading.books import Books, portfolio_of, prices_of, profit, worth
 from jobs.trading.ledger import EXACT, ZERO, Fill, Holding
 from jobs.trading.portfolio import Mode, Money, OpenOrder, Portfolio
 from jobs.trading.risk import day_start
+from jobs.trading.states import OPEN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,6 +148,16 @@ async def held(conn: AsyncConnection, mode: Mode) -> dict[str, Holding]:
     """Every open position by market."""
     statement = select(positions).where(positions.c.mode == mode, positions.c.volume > 0)
     return {row.market: as_holding(row) for row in await conn.execute(statement)}
+
+
+async def engaged_markets(db: Database, modes: Collection[Mode]) -> frozenset[str]:
+    """The markets in which any of `modes` holds something or has an unfinished order."""
+    holding = select(positions.c.market).where(positions.c.mode.in_(modes), positions.c.volume > 0)
+    ordered = select(orders.c.market).where(
+        orders.c.mode.in_(modes), orders.c.state.in_([state.value for state in OPEN])
+    )
+    async with db.begin() as conn:
+        return frozenset((await conn.execute(holding.union(ordered))).scalars())
 
 
 async def ledger_differences(conn: AsyncConnection, mode: Mode) -> dict[str, Decimal]:

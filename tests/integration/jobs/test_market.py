@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -15,7 +15,7 @@ from jobs.candle_plan import floor
 from jobs.errors import BadData, RateLimited, Refused, Unavailable
 from jobs.gates import Gates
 from jobs.market import MarketJob
-from jobs.selection import Selection
+from jobs.selection import Selection, nothing_engaged
 from jobs.spec import Slot, Tally, current_tally
 from jobs.store import candles, market_data
 from jobs.store.db import Database
@@ -70,9 +70,10 @@ def make(
     *,
     names: Sequence[str] = (BUSY, QUIET),
     top: int | None = None,
+    engaged: Callable[[], Awaitable[Collection[str]]] = nothing_engaged,
     **changes: Any,
 ) -> MarketJob:
-    selection = Selection(listing=client, clock=watch, names=tuple(names), top=top)
+    selection = Selection(listing=client, clock=watch, names=tuple(names), top=top, engaged=engaged)
     wanted: dict[str, Any] = {"history": timedelta(hours=5), **changes}
     return MarketJob(client=client, db=db, clock=watch, selection=selection, **wanted)
 
@@ -334,6 +335,19 @@ async def test_the_top_markets_by_turnover(
     every = await client.all_tickers()
     least = min(snapshot.value_24h for snapshot in snapshots.values())
     assert sum(ticker.value_24h > least * Decimal("1.01") for ticker in every) <= 3
+
+
+@pytest.mark.parametrize("chosen", [{"names": (BUSY,)}, {"names": (), "top": 1}])
+async def test_a_held_market_is_collected_though_it_is_not_chosen(
+    client: UpbitClient, database: Database, watch: Watch, chosen: dict[str, Any]
+) -> None:
+    async def held() -> frozenset[str]:
+        return frozenset({QUIET, "KRW-GONE"})  # one of them delisted: no failure of the job
+
+    job = make(client, database, watch, engaged=held, history=timedelta(minutes=10), **chosen)
+    await job.run(SLOT)
+    assert await stored(database, QUIET, watch)
+    assert QUIET in await market_data.latest(database, [QUIET])
 
 
 async def test_without_a_list_of_markets_there_is_nothing_to_do(

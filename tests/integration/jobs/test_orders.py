@@ -550,3 +550,39 @@ async def test_the_other_mode_sees_nothing_of_it(trading: Trading) -> None:
         assert await position_store.held(conn, "paper") == {}
         assert await position_store.newest_equity(conn, "paper") is None
         assert await position_store.ledger_differences(conn, "paper") == {}
+
+
+# -- what is chosen ------------------------------------------------------------------------------
+
+
+async def test_a_barred_market_takes_no_entry_and_its_sale_goes_on(trading: Trading) -> None:
+    """As a held market that left `{top = N}`: the sell signal comes and is carried out."""
+    await hold(trading)
+    barred: set[str] = {BTC}
+
+    async def why(market: str) -> str | None:
+        return "not chosen" if market in barred else None
+
+    trading.job = replace(trading.job, why_no_entry=why)
+    buy = await trading.signal("buy")
+    await trading.run(after_s=60)
+    assert await trading.signal_status(buy) == ("new", None)
+    assert len(await trading.orders()) == 1
+    await trading.signal("sell")
+    await trading.run(after_s=60)
+    assert (await trading.holding()).volume == 0
+    barred.clear()
+    await trading.signal("buy")
+    await trading.run(after_s=60)
+    assert (await trading.holding()).volume > 0
+
+
+async def test_what_is_engaged_is_what_is_held_or_ordered(trading: Trading) -> None:
+    assert await position_store.engaged_markets(trading.db, ["live"]) == frozenset()
+    await hold(trading)
+    await trading.set(entry_time_in_force="post_only")
+    await trading.signal("buy", ETH)
+    await trading.run()
+    assert [order.state for order in await trading.orders()] == ["done", "wait"]
+    assert await position_store.engaged_markets(trading.db, ["live"]) == {BTC, ETH}
+    assert await position_store.engaged_markets(trading.db, ["paper"]) == frozenset()

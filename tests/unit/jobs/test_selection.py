@@ -95,3 +95,40 @@ async def test_every_market_has_a_name() -> None:
     selection = Selection(listing=listed, clock=Watch(), names=("KRW-A", "KRW-Z"), ttl_s=60)
     assert await selection.called() == {"KRW-A": "AAA", "KRW-Z": "KRW-Z"}
     assert listed.asked == ["markets"]
+
+
+async def engaged() -> frozenset[str]:
+    return frozenset({"KRW-A", "KRW-B"})
+
+
+async def test_what_is_held_stays_in_the_work_and_takes_no_entry() -> None:
+    """A held market that leaves the top keeps its candles, its decisions and so its sale."""
+    selection = Selection(listing=Listed(), clock=Watch(), top=2, engaged=engaged)
+    assert await selection.chosen() == ("KRW-B", "KRW-C")
+    assert await selection.current() == ("KRW-B", "KRW-C", "KRW-A")
+    assert list(await selection.called()) == ["KRW-B", "KRW-C", "KRW-A"]
+    assert await selection.why_no_entry("KRW-B") is None
+    assert await selection.why_no_entry("KRW-A") == "KRW-A is not among the chosen markets any more"
+
+
+async def test_a_market_taken_off_the_list_is_worked_on_while_it_is_held() -> None:
+    selection = Selection(listing=Listed(), clock=Watch(), names=("KRW-Z",), engaged=engaged)
+    assert await selection.current() == ("KRW-Z", "KRW-A", "KRW-B")
+    assert await selection.why_no_entry("KRW-Z") is None
+    assert await selection.why_no_entry("KRW-B") is not None
+
+
+async def test_excluded_markets_are_never_chosen_and_the_next_takes_their_place() -> None:
+    excluded = frozenset({"KRW-B", "KRW-Y"})
+    top = Selection(listing=Listed(), clock=Watch(), top=2, excluded=excluded)
+    assert await top.chosen() == ("KRW-C", "KRW-A")
+    assert await top.why_no_entry("KRW-B") == "KRW-B is excluded (trading.exclude)"
+    named = Selection(
+        listing=Listed(),
+        clock=Watch(),
+        names=("KRW-Y", "KRW-Z"),
+        excluded=excluded,
+        engaged=engaged,
+    )
+    assert await named.chosen() == ("KRW-Z",)
+    assert await named.current() == ("KRW-Z", "KRW-A", "KRW-B"), "held: worked on all the same"
