@@ -1,8 +1,9 @@
 """The health port: a small HTTP server in threads of its own.
 
 It answers while the event loop is stuck, holds no more connections than it has threads, and is
-hard to starve: a request's head has one total deadline, and while no thread is free, connections
-that have been waiting for half a second without asking for anything have to go.
+hard to starve: a request's head and its answer have one total deadline each, and while no thread is
+free, every answer ends its connection, and those that have been waiting for half a second without
+asking for anything have to go, at once where their address holds more than its share.
 
 Every thread waits for connections itself. Handing them over would cost two or three more waits for
 the interpreter, half a millisecond each while the event loop spins.
@@ -26,6 +27,10 @@ from health.response import Route
 
 OUT_OF_RESOURCES: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 PAUSE_S: Final = 0.05
+GRACE_S: Final = 0.5
+GREEDY_GRACE_S: Final = 0.05
+MOST_OF_ONE: Final = 4
+"""While it is crowded, one address may keep so many connections waiting for the whole grace."""
 
 
 class CannotListen(Exception):
@@ -160,7 +165,7 @@ class _Port:
         self.number = int(listening.getsockname()[1])
         self._listening = listening
         self._lock = Lock()
-        self._connections: set[socket.socket] = set()
+        self._connections: dict[socket.socket, str] = {}
         self._closed = Event()
         # numbered, because asking the kernel for random bytes gives the interpreter away
         self._prefix, self._numbers = uuid.uuid4().hex[:16], itertools.count(1)
@@ -189,6 +194,14 @@ class _Port:
         """Whether every thread has a connection."""
         return len(self._connections) >= len(self._threads)
 
+    def patience_s(self, address: str) -> float:
+        """How long a connection from this address may wait at present without asking."""
+        if not self.is_crowded():
+            return self.read_timeout_s
+        with self._lock:
+            its_own = sum(each == address for each in self._connections.values())
+        return min(GREEDY_GRACE_S if its_own > MOST_OF_ONE else GRACE_S, self.read_timeout_s)
+
     def new_request_id(self) -> str:
         """A request id of 32 hexadecimal digits that no other request has."""
         return f"{self._prefix}{next(self._numbers):016x}"
@@ -205,7 +218,7 @@ class _Port:
 
     def _serve(self, connection: socket.socket, client: tuple[str, int]) -> None:
         with self._lock:
-            self._connections.add(connection)
+            self._connections[connection] = client[0]
         try:
             if self._closed.is_set():
                 return
@@ -217,6 +230,6 @@ class _Port:
             log.opt(exception=exc).error("a connection of the health port failed")
         finally:
             with self._lock:
-                self._connections.discard(connection)
+                self._connections.pop(connection, None)
             _hang_up(connection)
             connection.close()

@@ -179,7 +179,8 @@ def provoke(daemon: Daemon, sandbox: Sandbox, url: str) -> dict[str, str]:
     headers = {"Authorization": f"Bearer {TOKEN}"}
     paths = ("/health", "/metrics", "/", "/page.json", "/stats", "/cache-stats", "/readyz")
     answers = {path: httpx.get(base + path, headers=headers).text for path in paths}
-    answers["by query"] = httpx.get(f"{base}/health?token={TOKEN}").text
+    by_query = httpx.get(f"{base}/health?token={TOKEN}")
+    answers["by query"] = f"{by_query.headers} {by_query.text}"
     answers["wrong token"] = httpx.get(f"{base}/health?token={TOKEN[:-1]}").text
     return answers
 

@@ -15,8 +15,9 @@ import pytest
 from loguru import logger
 
 from health import routes
+from health.handler import session_of
 from health.response import Request, Response, json_response
-from health.server import CannotListen, HealthServer, Listen
+from health.server import GRACE_S, GREEDY_GRACE_S, CannotListen, HealthServer, Listen
 
 TOKEN = "a-token-of-enough-length"
 Head = Mapping[str, str]
@@ -71,8 +72,8 @@ def ask(
 
 
 def raw(server: HealthServer, sent: bytes) -> bytes:
-    """Everything that comes back until the port closes."""
-    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as sock:
+    """Everything that comes back until the port closes, which it does long before it has to."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=4) as sock:
         sock.sendall(sent)
         received = b""
         while chunk := sock.recv(65536):
@@ -245,11 +246,12 @@ def guarded() -> Iterator[HealthServer]:
         ("/hello", {"Authorization": f"Bearer {TOKEN}"}),
         ("/hello", {"Authorization": f"bearer  {TOKEN}"}),
         ("/hello", {"Authorization": f"Bearer {TOKEN}", "Host": "daemon.example"}),
-        (f"/hello?token={TOKEN}", {}),
+        ("/hello", {"Cookie": f"other=1; upbitd_PORT={session_of(TOKEN)}"}),
     ],
 )
 def test_a_token_opens(guarded: HealthServer, path: str, headers: Head) -> None:
-    answer = ask(guarded, path, headers=headers)
+    sent = {name: each.replace("PORT", str(guarded.port)) for name, each in headers.items()}
+    answer = ask(guarded, path, headers=sent)
     assert answer.status == 200
     assert "token" not in answer.json["query"]
 
@@ -265,12 +267,39 @@ def test_a_token_opens(guarded: HealthServer, path: str, headers: Head) -> None:
         ("/hello", {"Authorization": f"Basic {TOKEN}"}),
         (f"/hello?token={TOKEN}", {"Authorization": "Bearer wrong"}),
         ("/hello", {"Authorization": "Bearer \xff"}),
+        ("/hello", {"Cookie": f"upbitd_PORT={TOKEN}"}),
+        ("/hello", {"Cookie": "upbitd_PORT=\xff; ;;="}),
+        ("/hello", {"Authorization": "", "Cookie": f"upbitd_PORT={session_of(TOKEN)}"}),
     ],
 )
 def test_anything_else_is_401(guarded: HealthServer, path: str, headers: Head) -> None:
-    answer = ask(guarded, path, headers=headers)
+    sent = {name: each.replace("PORT", str(guarded.port)) for name, each in headers.items()}
+    answer = ask(guarded, path, headers=sent)
     assert answer.status == 401
     assert answer.headers["WWW-Authenticate"] == 'Bearer realm="upbitd"'
+
+
+@pytest.mark.parametrize(
+    ("path", "place"),
+    [
+        (f"/hello?token={TOKEN}", "/hello"),
+        (f"/hello?a=1&token={TOKEN}&b=%0d%0aX: y", "/hello?a=1&b=%0D%0AX%3A+y"),
+    ],
+)
+def test_a_token_in_the_address_becomes_a_cookie(
+    guarded: HealthServer, path: str, place: str
+) -> None:
+    answer = ask(guarded, path.replace(" ", "+"))
+    assert (answer.status, answer.headers["Location"]) == (303, place)
+    cookie, *attributes = answer.headers["Set-Cookie"].split("; ")
+    assert attributes == ["HttpOnly", "SameSite=Strict", "Path=/"]
+    assert TOKEN not in cookie
+    assert ask(guarded, place, headers={"Cookie": cookie}).status == 200
+
+
+def test_no_address_sends_the_caller_elsewhere(guarded: HealthServer) -> None:
+    answer = ask(guarded, f"//evil.example/hello?token={TOKEN}")
+    assert answer.headers["Location"] == "/evil.example/hello"
 
 
 def test_the_token_is_in_no_log_line_and_no_text_form(guarded: HealthServer) -> None:
@@ -289,6 +318,15 @@ def test_the_token_is_in_no_log_line_and_no_text_form(guarded: HealthServer) -> 
 # --- who may not hold it up
 
 
+def poll(holds: Callable[[], bool]) -> None:
+    """Wait, for ten seconds at the most, until something holds."""
+    for _ in range(1000):
+        if holds():
+            return
+        threading.Event().wait(0.01)
+    raise AssertionError("it never did")
+
+
 def silent(server: HealthServer, stack: ExitStack) -> socket.socket:
     sock = socket.create_connection(("127.0.0.1", server.port), timeout=10)
     return stack.enter_context(sock)
@@ -299,6 +337,79 @@ def test_many_silent_clients_do_not_keep_an_honest_one_out() -> None:
         hogs = [silent(server, stack) for _ in range(10)]
         assert ask(server).status == 200
         assert hogs[0].recv(1) == b""  # it had to go
+
+
+def test_who_asks_all_the_time_does_not_keep_others_out() -> None:
+    """Sixteen of them, one request every 0.3 s: of five probes in six seconds none was answered."""
+    with opened(threads=4, read_timeout_s=1) as server, ExitStack() as stack:
+        greedy = [silent(server, stack) for _ in range(4)]
+        for sock in greedy:
+            sock.sendall(b"GET /hello HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        answers = [sock.makefile("rb").read() for sock in greedy]
+        assert any(b"Connection: close" in answer for answer in answers)
+        assert ask(server).status == 200
+
+
+def test_one_address_with_many_connections_has_little_patience_left() -> None:
+    with opened(threads=6, read_timeout_s=60) as server, ExitStack() as stack:
+        port = server._open
+        assert port is not None
+        assert port.patience_s("127.0.0.1") == 60
+        for _ in range(6):
+            silent(server, stack)
+        poll(port.is_crowded)
+        assert port.patience_s("127.0.0.1") == GREEDY_GRACE_S
+        assert port.patience_s("192.0.2.1") == GRACE_S
+
+
+@pytest.mark.parametrize("path", ["/nowhere", "/hello?" + "a=1&" * 30])
+def test_a_refusal_ends_the_connection(port: HealthServer, path: str) -> None:
+    sent = f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+    assert b"Connection: close" in raw(port, sent)
+
+
+def test_a_wrong_token_ends_the_connection(guarded: HealthServer) -> None:
+    assert b" 401 " in raw(guarded, b"GET /hello HTTP/1.1\r\nHost: localhost\r\n\r\n")
+
+
+def test_a_connection_is_not_kept_for_ever(
+    port: HealthServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("health.handler.LONGEST_CONNECTION_S", 0.0)
+    assert b" 200 " in raw(port, b"GET /hello HTTP/1.1\r\nHost: localhost\r\n\r\n")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        "Content-Length: 0\r\nContent-Length: 40",
+        "Content-Length: 40\r\nContent-Length: 0",
+        "Content-Length : 40",
+        "Content-Length\t: 40",
+        "Transfer-Encoding : chunked",
+        "Transfer-Encoding: identity\r\nContent-Length: 0",
+        "Content-Length: +40",
+    ],
+)
+def test_a_body_is_never_read_as_a_request(port: HealthServer, fields: str) -> None:
+    inner = "GET /hello?smuggled HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    sent = f"GET /hello HTTP/1.1\r\nHost: localhost\r\n{fields}\r\n\r\n{inner}"
+    assert raw(port, sent.encode()).count(b"HTTP/1.1 ") == 1
+
+
+def test_a_reader_that_drips_is_left_at_the_total_deadline() -> None:
+    def big(request: Request) -> Response:
+        return Response(body=b"x" * 50_000_000)
+
+    listen = Listen(port=0, threads=1, read_timeout_s=0.2)
+    with HealthServer(listen, {**ROUTES, "/big": big}) as server, ExitStack() as stack:
+        sock = silent(server, stack)
+        sock.sendall(b"GET /big HTTP/1.0\r\n\r\n")
+        taken = 0
+        while chunk := sock.recv(1024):
+            taken += len(chunk)
+            threading.Event().wait(0.001)
+        assert taken < 50_000_000
 
 
 def test_an_idle_connection_is_kept_while_there_is_room() -> None:
