@@ -31,8 +31,8 @@ TRUTHS = {"true": True, "on": True, "yes": True, "false": False, "off": False, "
 class Settings:
     """Every runtime setting. `_pct` are percentages (5 means 5 %), `_krw` won, `_s` seconds.
 
-    In stop_loss_pct, take_profit_pct, trailing_stop_pct, daily_loss_limit_krw and
-    max_drawdown_pct 0 switches the limit off.
+    In stop_loss_pct, take_profit_pct, trailing_stop_pct, daily_loss_limit_krw, max_drawdown_pct,
+    max_spread_pct and max_entry_deviation_pct 0 switches the limit off.
     """
 
     stop_loss_pct: Decimal = Decimal(5)
@@ -52,6 +52,10 @@ class Settings:
     entry_time_in_force: str = "auto"
     exit_order: str = "market"
     exit_time_in_force: str = "auto"
+    max_spread_pct: Decimal = Decimal(1)
+    max_entry_deviation_pct: Decimal = Decimal(1)
+    max_exit_slippage_pct: Decimal = Decimal(3)
+    entries_per_position: int = 1
     halted: bool = False
 
 
@@ -148,6 +152,20 @@ SPECS: Mapping[str, Spec] = MappingProxyType(
                 "0",
                 *("auto", "ioc", "fok"),
             ),
+            _spec("max_spread_pct", "no entry into a wider order book; 0: off", "0", "100"),
+            _spec(
+                "max_entry_deviation_pct",
+                "no entry so far above the last price or the last minute's close; 0: off",
+                "0",
+                "100",
+            ),
+            _spec(
+                "max_exit_slippage_pct",
+                "an exit's first price so far below the best bid, widened step by step",
+                "0.1",
+                "50",
+            ),
+            _spec("entries_per_position", "the most entries into one position", "1", "1000"),
             _spec("halted", "no new order while true"),
         )
     }

@@ -109,6 +109,10 @@ SETTINGS: Mapping[str, object] = {
     "order_timeout_s": 60,
     "signal_max_age_s": 300,
     "entry_order": "limit",
+    "max_spread_pct": 1,
+    "max_entry_deviation_pct": 1,
+    "max_exit_slippage_pct": 3,
+    "entries_per_position": 1,
     "halted": False,
 }
 

@@ -25,6 +25,10 @@ DEFAULTS = {
     "entry_time_in_force": "auto",
     "exit_order": "market",
     "exit_time_in_force": "auto",
+    "max_spread_pct": "1",
+    "max_entry_deviation_pct": "1",
+    "max_exit_slippage_pct": "3",
+    "entries_per_position": "1",
     "halted": "false",
 }
 
@@ -70,6 +74,9 @@ def test_what_people_type_becomes_the_settings_type(key: str, entered: str, valu
         ("position_size_pct", "0", "a number from 0.01 to 100"),
         ("cooldown_s", "1.5", "a whole number from 0 to 86400"),
         ("order_timeout_s", "0", "a whole number from 1 to 86400"),
+        ("max_spread_pct", "101", "a number from 0 to 100"),
+        ("max_exit_slippage_pct", "0", "a number from 0.1 to 50"),
+        ("entries_per_position", "0", "a whole number from 1 to 1000"),
         ("entry_order", "stop", "limit, market, best"),
         ("entry_order", "", "limit, market, best"),
         ("halted", "1", "true or false"),
