@@ -365,6 +365,7 @@ def _open_port(host: Host, opened: Opened, examiner: Examiner, stack: AsyncExitS
         metrics=opened.metrics,
         snapshot=examiner.snapshot,
         caches=opened.resources.caches.stats,
+        snapshots=opened.resources.caches.snapshots,
     )
     server = make_server(answers, asyncio.get_running_loop())
     try:

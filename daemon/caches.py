@@ -1,17 +1,18 @@
 """The daemon's caches: opened together, warmed at start, counted, and told of when they fail.
 
-Two keep to this process, because the database itself tells of every change: settings and the
-newest signal. Two are shared through Redis where there is one: snapshots (prices) and the
-exchange's list of markets. Nothing that decides about money at the moment of an order comes from
-here: settings at order time are read in the order's own transaction, and prices for exits are
-asked of the exchange.
+Three keep to this process: settings and the newest signal, because the database itself tells of
+every change, and the exchange's list of markets, because it decides (names stand in the prompt,
+warnings bar entries). One is shared through Redis where there is one: snapshots, the prices that
+are shown. Nothing that decides comes from a Redis, which others may be able to write: orders and
+signals read prices from the exchange or from Postgres, settings at order time in the order's own
+transaction.
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from loguru import logger
@@ -88,20 +89,12 @@ class Caches:
     async def follow(self) -> None:
         """Forget what other processes change in the shared tier. Runs until cancelled."""
         if self.shared is not None:
-            await self.shared.follow(self._forget, self._forget_shared)
+            await self.shared.follow(self._forget, self.prices_cache.clear)
 
     def _forget(self, name: str) -> None:
         cache, _, key = name.partition(":")
-        for each in self._shared_caches():
-            if each.name == cache:
-                each.forget(key)
-
-    def _forget_shared(self) -> None:
-        for each in self._shared_caches():
-            each.clear()
-
-    def _shared_caches(self) -> tuple[Cache[Any], ...]:
-        return self.prices_cache, self.markets_cache
+        if cache == self.prices_cache.name:
+            self.prices_cache.forget(key)
 
     def watch(self, metrics: Metrics) -> None:
         """Add the counts to /metrics."""
@@ -146,7 +139,7 @@ async def open_caches(
 
         signals = Cache[SignalVital | None]("signals", terms(config.signal_ttl))
         prices = Cache[Snapshot](
-            "prices", terms(config.price_ttl, ABSENT_S), shared=shared, codec=snapshots.CODEC
+            "prices", terms(config.price_ttl, ABSENT_S), shared=shared, codec=snapshots.codec(_now)
         )
         yield Caches(
             settings=SettingsCache(db, config.settings_ttl.total_seconds()),
@@ -154,14 +147,13 @@ async def open_caches(
             snapshots=Snapshots(db=db, cache=prices),
             signals_cache=signals,
             prices_cache=prices,
-            markets_cache=Cache(
-                "markets",
-                terms(config.market_info_ttl),
-                shared=shared,
-                codec=market_names.CODEC,
-            ),
+            markets_cache=Cache("markets", terms(config.market_info_ttl)),
             shared=shared,
         )
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
 
 
 async def _identity(db: Database) -> str:

@@ -26,6 +26,7 @@ from jobs.errors import Transient
 from jobs.spec import Clock
 from jobs.store.dashboard import Lines, Wanted, lines
 from jobs.store.db import Database
+from jobs.store.snapshots import Snapshots
 
 T = TypeVar("T")
 
@@ -47,9 +48,13 @@ class Scope:
 
 @dataclass(slots=True, kw_only=True)
 class Dashboard:
-    """Reads the board; several askers at once share one reading."""
+    """Reads the board; several askers at once share one reading.
+
+    `snapshots` gives the prices beside positions: shown, and nothing else.
+    """
 
     db: Database
+    snapshots: Snapshots
     scope: Scope
     clock: Clock
     _board: Board | None = None
@@ -60,7 +65,10 @@ class Dashboard:
         async with self._lock:
             now = self.clock()
             if self._board is None or not timedelta() <= now - self._board.at < FRESH:
-                self._board = _as_board(await lines(self.db, self._wanted(now)), self.scope, now)
+                read = await lines(self.db, self._wanted(now))
+                seen = await self.snapshots.latest([each.market for each in read.positions])
+                prices = {market: each.price for market, each in seen.items()}
+                self._board = _as_board(read, prices, self.scope, now)
             return self._board
 
     def newest(self) -> Board | None:
@@ -90,13 +98,16 @@ def board_state(dashboard: Dashboard, ask: Callable[[], Board]) -> Callable[[], 
     return state
 
 
-def _as_board(read: Lines, scope: Scope, now: datetime) -> Board:
+def _as_board(read: Lines, prices: Mapping[str, Decimal], scope: Scope, now: datetime) -> Board:
     return Board(
         at=now,
         jobs=[JobRow(**asdict(each), schedule=scope.schedules[each.name]) for each in read.jobs],
         signals=_rows(SignalRow, read.signals),
         orders=_rows(OrderRow, read.orders),
-        positions=_rows(PositionRow, read.positions),
+        positions=[
+            PositionRow(**asdict(each), last_price=prices.get(each.market))
+            for each in read.positions
+        ],
         equity=_rows(EquityPoint, read.equity),
         cost=CostToday(**asdict(read.cost), budget_usd=scope.budget_usd),
         halted=read.halted,

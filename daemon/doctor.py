@@ -8,6 +8,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 from redis.asyncio import Redis
 from sqlalchemy import text
@@ -16,6 +17,7 @@ from sqlalchemy.exc import ProgrammingError
 from daemon import doctor_services, schema
 from daemon.commands.session import EMBEDDED, open_for_command
 from daemon.config import Config
+from daemon.config_values import is_loopback
 from daemon.doctor_orders import ORDERS, orders
 from daemon.findings import Check, Finding, examine_all, fault, note, ok, warning
 from jobs.store.db import Database
@@ -154,7 +156,18 @@ async def redis(url: str) -> list[Finding]:
     client: Redis = Redis.from_url(url, socket_timeout=REDIS_S, socket_connect_timeout=REDIS_S)
     async with client:
         await client.ping()
-    return [ok("Redis", f"answers in {(time.monotonic() - began) * 1000:.1f} ms")]
+    found = [ok("Redis", f"answers in {(time.monotonic() - began) * 1000:.1f} ms")]
+    if open_to_the_network(url):
+        said = "takes no password and is not on this machine: others can write what is shown"
+        found.append(warning("Redis", said, "set a password (requirepass) and use rediss://"))
+    return found
+
+
+def open_to_the_network(url: str) -> bool:
+    """Whether the address names another machine's Redis without a password and without TLS."""
+    parts = urlsplit(url)
+    has_password = bool(parts.password or parse_qs(parts.query).get("password"))
+    return parts.scheme == "redis" and not has_password and not is_loopback(parts.hostname or "")
 
 
 def disk(state_dir: Path) -> Finding:

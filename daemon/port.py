@@ -24,6 +24,7 @@ from jobs.spec import Clock
 from jobs.store.cache_stats import TierStats
 from jobs.store.db import Database
 from jobs.store.llm_calls import day_of
+from jobs.store.snapshots import Snapshots
 
 ON_LOOP_S = 2.0
 
@@ -40,6 +41,7 @@ class Answers:
     metrics: Metrics
     snapshot: Callable[[], Report]
     caches: Callable[[], Sequence[TierStats]]
+    snapshots: Snapshots
 
 
 def make_server(answers: Answers, loop: asyncio.AbstractEventLoop) -> HealthServer:
@@ -55,7 +57,12 @@ def _routes(answers: Answers, loop: asyncio.AbstractEventLoop) -> dict[str, Rout
         routes.on_loop, loop, timeout_s=ON_LOOP_S, unavailable=(Transient, TimeoutError)
     )
     about, snapshot = answers.status.about, answers.snapshot
-    board = Dashboard(db=answers.database, scope=_scope(answers.config), clock=answers.clock)
+    board = Dashboard(
+        db=answers.database,
+        snapshots=answers.snapshots,
+        scope=_scope(answers.config),
+        clock=answers.clock,
+    )
     state = board_state(board, on_loop(board.current))
 
     async def stats(since_s: float) -> Mapping[str, object]:

@@ -165,7 +165,6 @@ def _signals_job(resources: Resources, selection: Selection) -> SignalsJob:
         clock=resources.base.clock,
         unit=unit,
         max_data_age_s=_data_max_age_s(config),
-        snapshots=resources.caches.snapshots,
         longer=LongerFeatures(
             db=resources.base.database,
             base=unit,
@@ -196,7 +195,6 @@ def _orders_job(resources: Resources, leadership: Leadership, selection: Selecti
         clock=base.clock,
         data_max_age_s=_data_max_age_s(base.config),
         chance_ttl_s=base.config.cache.market_info_ttl.total_seconds(),
-        snapshots=resources.caches.snapshots,
     )
     return OrdersJob(
         desk=desk,

@@ -9,7 +9,7 @@
 One market's trouble never stops the others: it is kept, and raised when everything was tried.
 """
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -168,6 +168,7 @@ class _Pass:
             holdings = await position_store.held(conn, desk.mode)
         with self.keeping():
             self.prices.update(await view.prices(holdings))
+            await self._raise_highs(holdings)
         unpriced = holdings.keys() - self.prices.keys()
         self.prices.update(view.fresh(await view.stored(unpriced)))
         for market, holding in holdings.items():
@@ -175,11 +176,19 @@ class _Pass:
                 with self.keeping(market):
                     await self._leave(market, holding, price)
 
-    async def _leave(self, market: str, holding: Holding, price: Decimal) -> None:
+    async def _raise_highs(self, holdings: Mapping[str, Holding]) -> None:
+        """Remember new highs: of prices that the exchange gave in this pass, of no others.
+
+        A high is for good: one that never was sells by its trailing stop at the true price.
+        """
         desk = self.job.desk
-        found = exits.decide(holding, price, self.settings)
+        highs = {market: self.prices[market] for market in holdings if market in self.prices}
         async with desk.db.begin() as conn:
-            await position_store.raise_high(conn, desk.mode, market, price)
+            for market, price in highs.items():
+                await position_store.raise_high(conn, desk.mode, market, price)
+
+    async def _leave(self, market: str, holding: Holding, price: Decimal) -> None:
+        found = exits.decide(holding, price, self.settings)
         if found is None or self._is_known_dust(market, holding, price):
             return
         await self._cancel_bids(market)

@@ -18,11 +18,10 @@ from jobs.errors import JobError
 from jobs.longer import LongerFeatures
 from jobs.spec import Clock, Slot
 from jobs.store import candles as candle_store
-from jobs.store import llm_calls, positions
+from jobs.store import llm_calls, market_data, positions
 from jobs.store import signals as signal_store
 from jobs.store.db import Database
 from jobs.store.signals import NewSignal
-from jobs.store.snapshots import Snapshots
 from jobs.trading.portfolio import Mode
 from jobs.upbit.wire import Candle, Orderbook
 
@@ -47,7 +46,6 @@ class SignalsJob:
     clock: Clock
     unit: int = 1
     max_data_age_s: float = 180.0
-    snapshots: Snapshots | None = None
     longer: LongerFeatures | None = None
     books: Callable[[Sequence[str]], Awaitable[Sequence[Orderbook]]] | None = None
 
@@ -63,8 +61,9 @@ class SignalsJob:
         now, names = self.clock(), await self.markets()
         found = await candle_store.window(self.db, list(names), self.unit, inputs.COUNT, now)
         windows = {name: inputs.finished(found[name], now) for name in names}
-        known = self.snapshots or Snapshots(db=self.db)
-        snapshots = await known.latest(list(names))
+        # from Postgres, not through a cache: a decision and its row must not depend on what
+        # others can write into a Redis
+        snapshots = await market_data.latest(self.db, list(names))
         left_out = dict(inputs.left_out(windows, snapshots, now=now, max_age_s=self.max_data_age_s))
         newest = {name: windows[name][-1].ts for name in names if name not in left_out}
         for market in await signal_store.already_decided(self.db, self.source_name, newest):

@@ -237,7 +237,7 @@ class Cache(Generic[T]):
         try:
             found = await self._shared.get(self._shared_name(key))
             if found is not None:
-                entry = self._entry(*found)
+                entry = self._entry(key, *found)
                 self._shared_counters.hits += 1
                 return entry
         except NOT_OURS:
@@ -256,15 +256,15 @@ class Cache(Generic[T]):
         for key in keys:
             if (found := came.get(self._shared_name(key))) is not None:
                 try:
-                    entries[key] = self._entry(*found)
+                    entries[key] = self._entry(key, *found)
                 except NOT_OURS:
                     self._shared_counters.errors += 1
         self._shared_counters.hits += len(entries)
         self._shared_counters.misses += len(keys) - len(entries)
         return entries
 
-    def _entry(self, raw: object, left_s: float) -> _Entry[T]:
-        value = cast("Codec[T]", self._codec).decode(raw)
+    def _entry(self, key: str, raw: object, left_s: float) -> _Entry[T]:
+        value = cast("Codec[T]", self._codec).decode(key, raw)
         return _Entry(value, self._monotonic() + min(left_s, self._terms.lasts_s(value)))
 
     async def _share(self, values: Mapping[str, T], *, changed: bool = False) -> None:

@@ -69,12 +69,11 @@ class OrderLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PositionLine:
-    """One open position and the newest stored price of its market."""
+    """One open position."""
 
     market: str
     volume: Decimal
     avg_price: Decimal
-    last_price: Decimal | None
     opened_at: datetime | None
 
 
@@ -161,9 +160,7 @@ FROM orders WHERE mode = %(mode)s ORDER BY created_at DESC, id DESC LIMIT %(rows
 """
 
 POSITIONS: Final = """
-SELECT market, volume, avg_price, opened_at,
-       (SELECT price FROM market_data WHERE market_data.market = positions.market
-        ORDER BY ts DESC LIMIT 1) AS last_price
+SELECT market, volume, avg_price, opened_at
 FROM positions WHERE mode = %(mode)s AND volume > 0 ORDER BY market
 """
 

@@ -1,14 +1,14 @@
 """Which markets the exchange lists, remembered: it changes a few times a week.
 
 Only names and warnings: what an order must obey (tick size, minimum total, state of the market) is
-asked for by jobs/trading/view.py.
+asked for by jobs/trading/view.py. Remembered by this process alone: a name goes into the model's
+prompt and a warning decides about entries, so neither may come from a Redis that others can write.
 """
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from jobs.store.cache import Cache, cached
-from jobs.store.shared_tier import Codec
 from jobs.upbit.wire import Market, Ticker
 
 
@@ -40,21 +40,3 @@ class RememberedListing:
     async def all_tickers(self, quote: str = "KRW") -> list[Ticker]:
         """The last price of every market in `quote`, asked now."""
         return await self.exchange.all_tickers(quote)
-
-
-def _encode(markets: list[Market]) -> object:
-    return [[each.market, each.korean_name, each.english_name, each.warning] for each in markets]
-
-
-def _decode(raw: Any) -> list[Market]:
-    markets = [
-        Market(market=market, korean_name=korean, english_name=english, warning=warning is True)
-        for market, korean, english, warning in raw
-    ]
-    if not all(isinstance(each.market + each.english_name, str) for each in markets):
-        raise TypeError("no market")
-    return markets
-
-
-CODEC: Codec[list[Market]] = Codec(encode=_encode, decode=_decode)
-"""Markets as JSON; nothing else is taken for one."""

@@ -45,7 +45,10 @@ class SharedTier(Protocol):
 
 @dataclass(frozen=True, kw_only=True)  # with slots, Codec[int](...) fails on Python 3.11
 class Codec(Generic[T]):
-    """How a value becomes JSON and comes back; `decode` raises ValueError for anything else."""
+    """How a value becomes JSON and comes back; `decode` raises ValueError for anything else.
+
+    `decode` is given the key as well: what stands under another key than its own is not taken.
+    """
 
     encode: Callable[[T], object]
-    decode: Callable[[Any], T]
+    decode: Callable[[str, Any], T]

@@ -1,22 +1,28 @@
-"""The newest snapshot of each market, from a cache in front of `market_data`.
+"""The newest snapshot of each market, from a cache in front of `market_data`, to be shown.
 
-The market job writes through it, so that what it has just stored is found without a query. A
-snapshot carries its instant: whoever must not act on old data looks at that, wherever it came
-from. Prices for exits are asked of the exchange and never come from here.
+The market job writes through it, so that what it has just stored is found without a query. Nothing
+that decides reads from here: with a Redis others can write what it says. Orders and signals ask
+the exchange and `market_data` itself (jobs/trading/view.py, jobs/signals.py).
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+from jobs.spec import Clock
 from jobs.store import market_data
 from jobs.store.cache import Cache
 from jobs.store.db import Database
 from jobs.store.market_data import Snapshot
 from jobs.store.shared_tier import Codec
 from jobs.upbit.wire import Ticker
+
+AHEAD = timedelta(seconds=5)
+"""How far another process's clock may be ahead of ours."""
+MOST_DIGITS, MOST_EXPONENT = 80, 30
+LARGEST_ID = 2**63
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,26 +73,43 @@ def _amounts(snapshot: Snapshot) -> tuple[Decimal, Decimal, Decimal, Decimal]:
     return snapshot.price, snapshot.volume_24h, snapshot.value_24h, snapshot.change_rate
 
 
-def _decode(raw: Any) -> Snapshot | None:
-    if raw is None:
-        return None
-    number, market, ts, *amounts = raw
-    price, volume_24h, value_24h, change_rate = map(Decimal, amounts)
-    if not (isinstance(number, int) and isinstance(market, str) and price.is_finite()):
-        raise ValueError("no snapshot")
-    at = datetime.fromisoformat(ts)
-    if at.tzinfo is None:
-        raise ValueError("an instant without a zone")
-    return Snapshot(
-        id=number,
-        market=market,
-        ts=at,
-        price=price,
-        volume_24h=volume_24h,
-        value_24h=value_24h,
-        change_rate=change_rate,
-    )
+def codec(clock: Clock) -> Codec[Snapshot]:
+    """Snapshots as JSON: exact, and nothing else is taken for one.
+
+    Whoever can write into the Redis can write these: what is of another market, without a positive
+    price, out of all proportion or from the future is refused. An exponent is refused before
+    anything is computed: `1E+30000000` alone would be a text of 30 MB.
+    """
+
+    def decode(key: str, raw: Any) -> Snapshot | None:
+        if raw is None:
+            return None
+        number, market, ts, *amounts = raw
+        price, volume_24h, value_24h, change_rate = map(_amount, amounts)
+        if market != key or price <= 0 or volume_24h < 0 or value_24h < 0:
+            raise ValueError("no snapshot of this market")
+        if not isinstance(number, int) or isinstance(number, bool) or not 0 < number < LARGEST_ID:
+            raise ValueError("no row")
+        at = datetime.fromisoformat(ts)
+        if at.tzinfo is None or at > clock() + AHEAD:
+            raise ValueError("no instant that was")
+        return Snapshot(
+            id=number,
+            market=market,
+            ts=at,
+            price=price,
+            volume_24h=volume_24h,
+            value_24h=value_24h,
+            change_rate=change_rate,
+        )
+
+    return Codec(encode=_encode, decode=decode)  # type: ignore[arg-type]  # None too
 
 
-CODEC: Codec[Snapshot] = Codec(encode=_encode, decode=_decode)  # type: ignore[arg-type]  # None too
-"""Snapshots as JSON: exact, and nothing else is taken for one."""
+def _amount(raw: object) -> Decimal:
+    if not isinstance(raw, str) or len(raw) > MOST_DIGITS:
+        raise ValueError("no amount")
+    amount = Decimal(raw)
+    if not amount.is_finite() or abs(amount.adjusted()) > MOST_EXPONENT:
+        raise ValueError("no amount")
+    return amount

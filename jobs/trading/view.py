@@ -7,9 +7,9 @@ from decimal import Decimal
 
 from jobs.errors import JobError
 from jobs.spec import Clock
+from jobs.store import market_data
 from jobs.store.db import Database
 from jobs.store.market_data import Snapshot
-from jobs.store.snapshots import Snapshots
 from jobs.trading.exchange import Exchange, Quotes
 from jobs.trading.ledger import EXACT
 from jobs.trading.portfolio import Money
@@ -32,7 +32,6 @@ class MarketView:
     clock: Clock
     data_max_age_s: float = 180.0
     chance_ttl_s: float = 3600.0
-    snapshots: Snapshots | None = None
     _chances: dict[str, tuple[datetime, Chance]] = field(default_factory=dict)
 
     async def prices(self, markets: Collection[str]) -> dict[str, Decimal]:
@@ -51,9 +50,12 @@ class MarketView:
         return {market: price for market, price in asks.items() if price > 0}
 
     async def stored(self, markets: Collection[str]) -> Mapping[str, Snapshot]:
-        """The newest stored snapshot of each of `markets`, however old."""
-        known = self.snapshots or Snapshots(db=self.db)
-        return await known.latest(sorted(markets)) if markets else {}
+        """The newest stored snapshot of each of `markets`, however old.
+
+        Read from Postgres, never through a cache: what stands in a Redis can be written by others,
+        and these prices sell holdings and pass the check for stale data.
+        """
+        return await market_data.latest(self.db, sorted(markets)) if markets else {}
 
     def fresh(self, stored: Mapping[str, Snapshot]) -> dict[str, Decimal]:
         """The prices of those snapshots that are young enough to act on."""

@@ -26,7 +26,7 @@ def test_the_daemon_shares_through_redis_and_goes_on_without_it(
         daemon.until("job.metric", job="signals", outcome="ok")
         with Redis.from_url(redis) as client:
             names = sorted({key.split(b":")[3] for key in client.keys("upbitd:*")})
-        assert names == [b"markets", b"prices"]
+        assert names == [b"prices"]
         counts = tiers(url)
         assert set(counts) == {
             ("settings", "process"),
@@ -34,10 +34,8 @@ def test_the_daemon_shares_through_redis_and_goes_on_without_it(
             ("prices", "process"),
             ("prices", "redis"),
             ("markets", "process"),
-            ("markets", "redis"),
         }
         assert counts["settings", "process"]["hits"] > 0
-        assert counts["prices", "process"]["hits"] > 0
         metrics = daemon.get("/metrics").text
         assert 'upbitd_cache_hits_total{cache="prices",tier="redis"}' in metrics
         assert 'upbitd_db_connections{state="busy"}' in metrics

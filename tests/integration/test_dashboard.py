@@ -15,6 +15,7 @@ from health.view import Board
 from jobs.errors import Unavailable
 from jobs.store.dashboard import EquityLine, Wanted, lines
 from jobs.store.db import Database
+from jobs.store.snapshots import Snapshots
 
 NOW = datetime(2026, 5, 4, 12, tzinfo=UTC)
 DAY = date(2026, 5, 4)
@@ -139,7 +140,7 @@ async def test_open_positions_have_the_newest_price(database: Database) -> None:
         ("paper", "KRW-XRP", 1),
         ("live", "KRW-SOL", 1),
     )
-    read = await lines(database, WANTED)
+    read = await dashboard_of(database, Time()).current()
     assert [(each.market, each.last_price) for each in read.positions] == [
         ("KRW-BTC", Decimal(110)),
         ("KRW-XRP", None),
@@ -214,7 +215,7 @@ def dashboard_of(db: Database, clock: Callable[[], datetime]) -> Dashboard:
         budget_usd=Decimal(1),
         day_of=lambda at: at.date(),
     )
-    return Dashboard(db=db, scope=scope, clock=clock)
+    return Dashboard(db=db, snapshots=Snapshots(db=db), scope=scope, clock=clock)
 
 
 async def test_the_board_carries_schedule_and_budget(database: Database) -> None:

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from daemon import doctor as doctor_module
 from daemon.commands import doctor as command
 from daemon.config import Config, from_mapping
-from daemon.doctor import database, disk, read_unit, redis, systemd
+from daemon.doctor import database, disk, open_to_the_network, read_unit, redis, systemd
 from daemon.doctor_services import gemini, upbit
 from daemon.findings import Check, Finding, examine, fault
 
@@ -222,6 +222,27 @@ async def test_an_embedded_database_is_made_by_the_first_run(tmp_path: Path) -> 
 async def test_redis_answers_or_is_not_used(redis_url: str) -> None:
     assert [each.level for each in await redis(redis_url)] == ["ok"]
     assert [each.level for each in await redis("")] == ["note"]
+
+
+@pytest.mark.parametrize(
+    ("url", "is_open"),
+    [
+        ("redis://10.0.0.7:6379/0", True),
+        ("redis://cache.example:6379", True),
+        ("redis://user@cache.example", True),
+        ("redis://[2001:db8::1]:6379", True),
+        ("redis://0.0.0.0:6379", True),
+        ("redis://:secret@cache.example", False),
+        ("redis://cache.example?password=secret", False),
+        ("rediss://cache.example", False),
+        ("redis://127.0.0.1:6379", False),
+        ("redis://localhost", False),
+        ("redis://[::1]:6379", False),
+        ("unix:///run/redis.sock", False),
+    ],
+)
+def test_a_redis_without_a_password_on_a_network_is_named(url: str, *, is_open: bool) -> None:
+    assert open_to_the_network(url) is is_open
 
 
 async def test_what_does_not_answer_is_a_fault_with_a_mend(unused_url: str) -> None:

@@ -276,6 +276,16 @@ async def test_the_highest_price_survives_a_restart_and_trails(trading: Trading)
     assert (await trading.orders())[1].purpose == "trailing_stop"
 
 
+async def test_a_high_is_remembered_only_of_a_price_that_was_asked_for(trading: Trading) -> None:
+    await trading.set(trailing_stop_pct=3, take_profit_pct=0)
+    await hold(trading)
+    trading.venue.quotes_down = Unavailable("no quotes")
+    trading.venue.price[BTC] = PRICE * 2  # stored, young, and never seen by this pass
+    with pytest.raises(Unavailable):
+        await trading.run(after_s=10)
+    assert (await trading.holding()).high_price == PRICE
+
+
 async def test_an_exit_works_on_stale_quotes_of_the_market_job(trading: Trading) -> None:
     """The venue's quotes are away; the stored price is young enough."""
     await hold(trading)

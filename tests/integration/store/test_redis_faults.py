@@ -20,7 +20,7 @@ from jobs.store.cache import Cache, Terms
 from jobs.store.redis_tier import Breaker, RedisTier, open_redis
 from jobs.store.shared_tier import Codec
 
-CODEC = Codec[Decimal](encode=str, decode=Decimal)
+CODEC = Codec[Decimal](encode=str, decode=lambda _key, raw: Decimal(raw))
 ASKED = 30
 PASSWORD = "unix://:wrong@"
 

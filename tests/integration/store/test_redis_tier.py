@@ -58,7 +58,7 @@ async def test_what_has_no_end_is_not_ours(tier: RedisTier, redis_url: str) -> N
 
 
 async def test_garbage_costs_one_error_and_is_replaced(tier: RedisTier, redis_url: str) -> None:
-    codec = Codec[Decimal](encode=str, decode=Decimal)
+    codec = Codec[Decimal](encode=str, decode=lambda _key, raw: Decimal(raw))
     cache = Cache("price", Terms(ttl_s=60.0), shared=tier, codec=codec)
 
     async def load() -> Decimal:

@@ -139,15 +139,17 @@ class Exchange:
         return [ticker("1")]
 
 
-async def test_the_list_of_markets_is_asked_for_once_for_all_processes(
-    two: tuple[Caches, Caches],
+async def test_the_list_of_markets_is_asked_for_once_by_each_process(
+    two: tuple[Caches, Caches], redis_url: str
 ) -> None:
     exchange = Exchange()
     listed = [await each.listing(exchange, "https://x").markets() for each in (*two, *two)]
     assert listed == [await Exchange().markets()] * 4
-    assert exchange.asked == 1
-    assert await two[0].listing(exchange, "https://elsewhere").markets()
     assert exchange.asked == 2
+    with Redis.from_url(redis_url) as client:
+        assert client.keys("*markets*") == []  # names and warnings decide
+    assert await two[0].listing(exchange, "https://elsewhere").markets()
+    assert exchange.asked == 3
     assert await two[0].listing(exchange, "https://x").all_tickers() == [ticker("1")]
 
 

@@ -12,7 +12,7 @@ from jobs.store.cache_stats import TierStats
 from jobs.store.shared_tier import Codec, Found, SharedTierDown
 
 TTL_S = 30.0
-CODEC = Codec[Decimal](encode=str, decode=Decimal)
+CODEC = Codec[Decimal](encode=str, decode=lambda _key, raw: Decimal(raw))
 
 
 class Time:
@@ -228,7 +228,8 @@ async def test_a_shared_tier_that_is_down_costs_nothing_but_its_help(
 async def test_garbage_in_the_shared_tier_is_replaced(
     shared: Cache[Decimal], memory: Memory, time: Time
 ) -> None:
-    def decode(value: Any) -> int:
+    def decode(key: str, value: Any) -> int:
+        assert key == "a"
         return int(value["number"])
 
     codec = Codec[int](encode=lambda number: {"number": number}, decode=decode)
@@ -247,7 +248,7 @@ async def test_garbage_in_the_shared_tier_is_replaced(
 
 async def test_nothing_is_worth_keeping_too(shared: Cache[Decimal], memory: Memory) -> None:
     calls = 0
-    codec = Codec[None](encode=lambda _: None, decode=lambda _: None)
+    codec = Codec[None](encode=lambda _: None, decode=lambda _key, _: None)
 
     async def nothing() -> None:
         nonlocal calls

@@ -7,10 +7,9 @@ from typing import Any
 import orjson
 import pytest
 
-from jobs.store import market_names, snapshots
+from jobs.store import snapshots
 from jobs.store.market_data import Snapshot
 from jobs.store.shared_tier import BROKEN
-from jobs.upbit.wire import Market
 
 SNAPSHOT = Snapshot(
     id=7,
@@ -21,19 +20,21 @@ SNAPSHOT = Snapshot(
     value_24h=Decimal("123456789012345678901234567890.12345678"),
     change_rate=Decimal("-0.0123"),
 )
-MARKETS = [Market(market="KRW-BTC", korean_name="비트코인", english_name="Bitcoin", warning=True)]
+AT = datetime(2026, 11, 20, 2, tzinfo=UTC)
+BTC = "KRW-BTC"
+CODEC = snapshots.codec(lambda: AT)
 AMOUNTS = ["1", "1", "1", "1"]
 NOW = "2026-11-20T00:00:00+00:00"
 
 
 def test_a_snapshot_comes_back_to_the_last_digit() -> None:
-    raw = orjson.loads(orjson.dumps(snapshots.CODEC.encode(SNAPSHOT)))
-    assert snapshots.CODEC.decode(raw) == SNAPSHOT
+    raw = orjson.loads(orjson.dumps(CODEC.encode(SNAPSHOT)))
+    assert CODEC.decode(BTC, raw) == SNAPSHOT
 
 
 def test_that_there_is_no_snapshot_comes_back_too() -> None:
     nothing: Any = None
-    assert snapshots.CODEC.decode(snapshots.CODEC.encode(nothing)) is None
+    assert CODEC.decode(BTC, CODEC.encode(nothing)) is None
 
 
 @pytest.mark.parametrize(
@@ -51,19 +52,32 @@ def test_that_there_is_no_snapshot_comes_back_too() -> None:
         [1, 5, NOW, *AMOUNTS],
         [1, "KRW-BTC", "2026-11-20T00:00:00", *AMOUNTS],
         [1, "KRW-BTC", "yesterday", *AMOUNTS],
+        [1, "KRW-ETH", NOW, *AMOUNTS],
+        [1, "krw-btc", NOW, *AMOUNTS],
+        [1, "KRW-BTC", "2026-11-20T02:00:05.000001+00:00", *AMOUNTS],
+        [1, "KRW-BTC", "9999-12-31T23:59:59+00:00", *AMOUNTS],
+        [1, "KRW-BTC", NOW, "0", "1", "1", "1"],
+        [1, "KRW-BTC", NOW, "-1", "1", "1", "1"],
+        [1, "KRW-BTC", NOW, "sNaN", "1", "1", "1"],
+        [1, "KRW-BTC", NOW, "Infinity", "1", "1", "1"],
+        [1, "KRW-BTC", NOW, "1E+31", "1", "1", "1"],
+        [1, "KRW-BTC", NOW, "1E-31", "1", "1", "1"],
+        [1, "KRW-BTC", NOW, "1E+999999999", "1", "1", "1"],
+        [1, "KRW-BTC", NOW, "1" * 81, "1", "1", "1"],
+        [1, "KRW-BTC", NOW, 1, "1", "1", "1"],
+        [1, "KRW-BTC", NOW, True, "1", "1", "1"],
+        [1, "KRW-BTC", NOW, "1", "NaN", "1", "1"],
+        [1, "KRW-BTC", NOW, "1", "1", "1E+3000000", "1"],
+        [1, "KRW-BTC", NOW, "1", "-1", "1", "1"],
+        [1, "KRW-BTC", NOW, "1", "1", "1", "Infinity"],
+        [1, "KRW-BTC", NOW, "1", "1", "1", "0E-3000000"],
+        [True, "KRW-BTC", NOW, *AMOUNTS],
+        [0, "KRW-BTC", NOW, *AMOUNTS],
+        [-7, "KRW-BTC", NOW, *AMOUNTS],
+        [2**63, "KRW-BTC", NOW, *AMOUNTS],
+        [1.5, "KRW-BTC", NOW, *AMOUNTS],
     ],
 )
 def test_what_is_no_snapshot_is_refused(garbage: Any) -> None:
     with pytest.raises((ValueError, TypeError, ArithmeticError)):
-        snapshots.CODEC.decode(garbage)
-
-
-def test_markets_come_back() -> None:
-    raw = orjson.loads(orjson.dumps(market_names.CODEC.encode(MARKETS)))
-    assert market_names.CODEC.decode(raw) == MARKETS
-
-
-@pytest.mark.parametrize("garbage", [BROKEN, 5, "text", None, [[1, 2, 3, True]], [["a"]], [5]])
-def test_what_is_no_list_of_markets_is_refused(garbage: Any) -> None:
-    with pytest.raises((ValueError, TypeError)):
-        market_names.CODEC.decode(garbage)
+        CODEC.decode(BTC, garbage)
