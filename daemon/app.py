@@ -31,6 +31,7 @@ from daemon.last_words import LastWords
 from daemon.lead import Duty, claim_of, lead_until_stopped
 from daemon.leader import NotLeader, application_name, new_session
 from daemon.limits import RecentRuns
+from daemon.log_lines import JOURNAL
 from daemon.logs import Logs, configure
 from daemon.metrics import JobMetric, Metrics
 from daemon.notify import Notify
@@ -105,7 +106,7 @@ class Opened:
 
 def main(config: Config, environ: Mapping[str, str]) -> int:
     """Run the daemon and return its exit code; logging is taken over for that long."""
-    logs = configure(config.log, config.sensitive())
+    logs = configure(config.log, config.sensitive(), journal_stream=environ.get(JOURNAL))
     faulthandler.enable()  # systemd's watchdog ends us with SIGABRT: say where every thread was
     try:
         with ExitStack() as stack:

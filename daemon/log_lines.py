@@ -2,11 +2,12 @@
 
 import dataclasses
 import json
+import os
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import Any
+from typing import Any, TextIO
 
 import orjson
 
@@ -18,6 +19,9 @@ DEEPEST = 6
 OPTIONS = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_UTC_Z
 COMMON = frozenset({"ts", "level", "logger", "event", "message", "exception"})
 COLOURS = {"DEBUG": "2", "INFO": "32", "WARNING": "33", "ERROR": "31", "CRITICAL": "1;31"}
+PRIORITIES = {"TRACE": 7, "DEBUG": 7, "INFO": 6, "WARNING": 4, "ERROR": 3, "CRITICAL": 2}
+"""What journald calls a level (sd-daemon(3)): `journalctl -p err` shows 3 and lower."""
+JOURNAL = "JOURNAL_STREAM"
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 private = lru_cache(maxsize=4096)(is_private)
@@ -72,6 +76,27 @@ def text_line(entry: Entry, mask: Masker, *, colour: bool) -> str:
     if colour:
         head = f"\x1b[{COLOURS.get(entry.level, '0')}m{head}\x1b[0m"
     return f"{head} {_harmless(text)}{_harmless(rest)}\n"
+
+
+def is_journal(stream: TextIO, journal_stream: str | None) -> bool:
+    """Whether a stream is the one that systemd connected to the journal ($JOURNAL_STREAM).
+
+    Inode and device are compared because the variable is inherited by what is piped elsewhere.
+    """
+    if not journal_stream:
+        return False
+    try:
+        status = os.fstat(stream.fileno())
+    except (OSError, ValueError, AttributeError):  # closed, or no file at all
+        return False
+    return journal_stream == f"{status.st_dev}:{status.st_ino}"
+
+
+def with_priority(level: str, line: str) -> str:
+    """The line (of text: each of its lines) with the priority that journald takes off again."""
+    prefix = f"<{PRIORITIES.get(level, 6)}>"
+    inner = line[:-1].replace("\n", f"\n{prefix}")  # no splitlines: JSON may hold U+2028
+    return f"{prefix}{inner}{line[-1:]}"
 
 
 def stamp(at: datetime) -> str:

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TextIO
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from loguru import logger
 
 from daemon.config_sections import LogConfig
-from daemon.log_lines import Entry, json_line, text_line
+from daemon.log_lines import Entry, is_journal, json_line, text_line, with_priority
 from daemon.log_outputs import Output, RotatingFile, StreamOutput
 from daemon.masking import Masker
 from daemon.metrics import METRIC_LOGGER, METRIC_MESSAGE, JobMetric
@@ -44,6 +45,14 @@ QUIET = {
 }
 """Libraries that would write a line for every request, run or statement."""
 
+METRIC_LEVELS = {
+    "failed": "ERROR",
+    "timeout": "ERROR",
+    "deferred": "WARNING",
+    "cancelled": "WARNING",
+}
+"""A slot that ended well or was skipped is INFO."""
+
 Line = Callable[[Entry], str]
 
 
@@ -64,18 +73,20 @@ class Logs:
                 output.write(line(entry))
 
     def metric(self, metric: JobMetric) -> None:
-        """Write the one line of a slot, past loguru's machinery: half its time."""
-        if LEVELS[self.level] <= LEVELS["INFO"]:
-            self.write(
-                Entry(
-                    at=datetime.now(UTC),
-                    level="INFO",
-                    logger=METRIC_LOGGER,
-                    message=METRIC_MESSAGE,
-                    fields=metric.fields(),
-                    harmless=metric.reason is None and metric.error is None,
-                )
+        """Write the one line of a slot, past loguru's machinery: half its time.
+
+        At every `log.level`: statistics and the promise of one line a slot rest on it.
+        """
+        self.write(
+            Entry(
+                at=datetime.now(UTC),
+                level=METRIC_LEVELS.get(metric.outcome, "INFO"),
+                logger=METRIC_LOGGER,
+                message=METRIC_MESSAGE,
+                fields=metric.fields(),
+                harmless=metric.reason is None and metric.error is None,
             )
+        )
 
     def on_loop_error(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """Log what asyncio would have printed; give it to `loop.set_exception_handler`."""
@@ -93,10 +104,22 @@ class Logs:
             output.close()
 
 
-def configure(log: LogConfig, secrets: Iterable[str], *, stream: TextIO | None = None) -> Logs:
-    """Take over all logging of this process. `stream` is standard output unless said."""
-    mask = Masker(secrets)
-    sinks = [_for_stream(log, stream or sys.stdout, mask)]
+def configure(
+    log: LogConfig,
+    secrets: Iterable[str],
+    *,
+    stream: TextIO | None = None,
+    journal_stream: str | None = None,
+) -> Logs:
+    """Take over all logging of this process. `stream` is standard output unless said.
+
+    With systemd's `journal_stream` ($JOURNAL_STREAM) lines begin with their priority there.
+    """
+    mask, target = Masker(secrets), stream or sys.stdout
+    line, output = _for_stream(log, target, mask)
+    if is_journal(target, journal_stream):
+        line = partial(_prioritised, line)
+    sinks = [(line, output)]
     if log.file:
         keep_s = log.retention.total_seconds()
         sinks.append((_json(mask), RotatingFile(Path(log.file), log.rotation, keep_s)))
@@ -113,6 +136,10 @@ def _for_stream(log: LogConfig, target: TextIO, mask: Masker) -> tuple[Line, Out
     if log.format == "json" or (log.format == "auto" and not terminal):
         return _json(mask), output
     return (lambda entry: text_line(entry, mask, colour=terminal)), output
+
+
+def _prioritised(line: Line, entry: Entry) -> str:
+    return with_priority(entry.level, line(entry))
 
 
 def _json(mask: Masker) -> Line:

@@ -1,12 +1,14 @@
 """The options that every command shares, and how a command ends."""
 
 import os
+import sys
 from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
 
 from daemon.config import CONFIG_VARIABLE, Config, ConfigError, load
+from daemon.log_lines import JOURNAL, is_journal, with_priority
 
 BAD_CONFIGURATION = 2
 
@@ -34,5 +36,8 @@ def read_config(path: Path | None, *, keys: bool = True) -> Config:
 
 def fail(message: str, code: int = 1) -> NoReturn:
     """End the command with `code` after one line on standard error."""
-    typer.echo(f"upbitd: {message}", err=True)
+    line = f"upbitd: {message}"
+    if is_journal(sys.stderr, os.environ.get(JOURNAL)):  # a refused start shows in -p err, too
+        line = with_priority("ERROR", line)
+    typer.echo(line, err=True)
     raise typer.Exit(code)

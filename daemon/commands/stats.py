@@ -38,7 +38,7 @@ def stats(
 
     Without files the database is asked, for the last 24 hours unless --since says otherwise.
 
-    Example: journalctl -u upbitd -o cat | upbitd stats -
+    Example: journalctl -t upbitd -o cat | upbitd stats -
     """
     begin = instant(since)
     if files:

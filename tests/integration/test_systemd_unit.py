@@ -98,3 +98,8 @@ def test_no_secret_stands_in_the_unit() -> None:
 
 def test_the_state_directory_is_the_working_directory() -> None:
     assert only("WorkingDirectory") == f"/var/lib/{only('StateDirectory')}"
+
+
+def test_the_journal_is_told_priorities() -> None:
+    assert only("SyslogLevelPrefix") == "yes"
+    assert only("SyslogIdentifier") == "upbitd"  # what `journalctl -t upbitd` in the docs means

@@ -448,11 +448,101 @@ def test_a_metrics_error_is_masked(logs: Logs, sink: Sink) -> None:
     assert sink.last()["error"] == "bad key ***"
 
 
-def test_metric_lines_keep_to_the_level(sink: Sink) -> None:
-    logs = configure(LogConfig(level="WARNING", format="json"), (), stream=sink)
+@pytest.mark.parametrize("level", ["WARNING", "ERROR", "CRITICAL"])
+def test_metric_lines_are_written_at_every_level(sink: Sink, level: Any) -> None:
+    logs = configure(LogConfig(level=level, format="json"), (), stream=sink)
     logs.metric(metric())
+    logger.info("below the level")
     logs.close()
-    assert sink.lines() == []
+    assert [line["event"] for line in sink.lines()] == ["job.metric"]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "level"),
+    [
+        ("ok", "INFO"),
+        ("skipped", "INFO"),
+        ("deferred", "WARNING"),
+        ("cancelled", "WARNING"),
+        ("failed", "ERROR"),
+        ("timeout", "ERROR"),
+    ],
+)
+def test_a_metric_line_is_as_loud_as_its_outcome(
+    logs: Logs, sink: Sink, outcome: Any, level: str
+) -> None:
+    logs.metric(metric(outcome=outcome, success=outcome == "ok"))
+    assert sink.last()["level"] == level
+
+
+# --- the journal
+
+PREFIXES = {"DEBUG": 7, "INFO": 6, "WARNING": 4, "ERROR": 3, "CRITICAL": 2}
+
+
+def journal_of(file: Any) -> str:
+    status = os.fstat(file.fileno())
+    return f"{status.st_dev}:{status.st_ino}"
+
+
+@pytest.mark.parametrize(("level", "priority"), PREFIXES.items())
+def test_under_journald_a_line_begins_with_its_priority(
+    tmp_path: Path, level: str, priority: int
+) -> None:
+    with (tmp_path / "journal").open("w+", encoding="utf-8") as stream:
+        log = LogConfig(level="DEBUG", format="json", file=str(tmp_path / "log"))
+        logs = configure(log, (), stream=stream, journal_stream=journal_of(stream))
+        logger.log(level, "two lines\nand \u2028 a third")
+        logs.close()
+        stream.seek(0)
+        prefix, line = f"<{priority}>", stream.read()
+    assert line.startswith(prefix)
+    assert line.count(prefix) == 1
+    assert line.removeprefix(prefix) == (tmp_path / "log").read_text("utf-8")
+    assert json.loads(line.removeprefix(prefix))["level"] == level
+
+
+def test_each_line_of_a_text_has_the_priority(tmp_path: Path) -> None:
+    with (tmp_path / "journal").open("w+", encoding="utf-8") as stream:
+        logs = configure(
+            LogConfig(format="text"), (), stream=stream, journal_stream=journal_of(stream)
+        )
+        try:
+            leak("x")
+        except ValueError:
+            logger.exception("failed")
+        logs.close()
+        stream.seek(0)
+        lines = stream.read().splitlines()
+    assert len(lines) > 2
+    assert all(line.startswith("<3>") for line in lines)
+
+
+@pytest.mark.parametrize("journal", [None, "", "1:2", "nonsense"])
+def test_elsewhere_a_line_has_no_priority(tmp_path: Path, journal: str | None) -> None:
+    with (tmp_path / "pipe").open("w+", encoding="utf-8") as stream:
+        logs = configure(LogConfig(format="json"), (), stream=stream, journal_stream=journal)
+        logger.error("failed")
+        logs.close()
+        stream.seek(0)
+        assert json.loads(stream.read())["level"] == "ERROR"
+
+
+def test_a_refused_start_is_an_error_in_the_journal(tmp_path: Path) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text("[daemon]\nzone = 1\n", encoding="utf-8")
+    with (tmp_path / "journal").open("w+", encoding="utf-8") as stream:
+        done = subprocess.run(
+            [sys.executable, "-m", "daemon", "run", "--config", str(config)],
+            env={**os.environ, "JOURNAL_STREAM": journal_of(stream)},
+            stdout=stream,
+            stderr=stream,
+            check=False,
+        )
+        stream.seek(0)
+        said = stream.read()
+    assert done.returncode == 2
+    assert said.startswith("<3>upbitd: ")
 
 
 def test_a_file_gets_json_lines_beside_the_stream(sink: Sink, tmp_path: Path) -> None:
