@@ -69,6 +69,7 @@ class SlotLedger:
         self._on_flush = on_flush
         self._unwritten: deque[JobMetric] = deque()
         self._wake = asyncio.Event()
+        self._flushing = asyncio.Lock()
 
     @property
     def unwritten(self) -> int:
@@ -108,12 +109,17 @@ class SlotLedger:
             self.close(skipped(new_slot(job, each), reason, now))
 
     async def flush(self) -> None:
-        """Write the waiting rows; those that cannot be written go on waiting."""
-        while self._unwritten:
-            batch = [self._unwritten[i] for i in range(min(BATCH, len(self._unwritten)))]
-            await runs.record(self._db, [_row(metric) for metric in batch])
-            for _ in batch:
-                self._unwritten.popleft()
+        """Write the waiting rows; those that cannot be written go on waiting.
+
+        One flush at a time: two that read the same rows would each take them away afterwards, the
+        second one rows that nobody wrote.
+        """
+        async with self._flushing:
+            while self._unwritten:
+                batch = [self._unwritten[i] for i in range(min(BATCH, len(self._unwritten)))]
+                await runs.record(self._db, [_row(metric) for metric in batch])
+                for _ in batch:
+                    self._unwritten.popleft()
 
     async def flush_forever(self) -> None:
         """Write rows as they come until cancelled; outlive the database's absences."""

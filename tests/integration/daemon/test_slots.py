@@ -69,6 +69,29 @@ async def test_a_claimed_slot_is_run_once_and_closed(database: Database) -> None
     assert ledger.unwritten == 0
 
 
+async def test_flushes_at_the_same_time_write_each_row_once_and_lose_none(
+    database: Database,
+) -> None:
+    """The writer's own flush beside the one of a leadership that begins."""
+
+    class Slow(Database):
+        @asynccontextmanager
+        async def begin(self) -> AsyncIterator[AsyncConnection]:
+            async with super().begin() as conn:
+                yield conn
+            while later:  # more comes while the first rows are on their way
+                ledger.close(finished(skipped(new_slot("market", later.pop()), "", now())))
+
+    later = [AT + 2 * S, AT + 3 * S]
+    slow = Slow(engine=database.engine, checkout=database.checkout, pool_stats=database.pool_stats)
+    ledger = SlotLedger(slow, Lines(), now)
+    for each in (AT, AT + S):
+        ledger.close(finished(skipped(new_slot("market", each), "", now())))
+    await asyncio.gather(ledger.flush(), ledger.close_abandoned(), ledger.flush())
+    assert len(await rows(database)) == 4
+    assert ledger.unwritten == 0
+
+
 async def test_a_claim_whose_answer_was_lost_is_ours_again(database: Database) -> None:
     slot = new_slot("market", AT)
     assert await runs.claim(database, slot, AT)
