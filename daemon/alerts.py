@@ -87,7 +87,8 @@ class Outbox:
         self._clock = clock
         self._mask = mask
         self._listeners = listeners or Listeners()
-        self._waiting: deque[_Waiting] = deque(maxlen=MOST_WAITING)
+        # no maxlen: putting an entry back would push out the newest one without a word
+        self._waiting: deque[_Waiting] = deque()
         self._wake = asyncio.Event()
         self._lock = asyncio.Lock()
 

@@ -69,6 +69,8 @@ async def raise_alert(
         ).one()
         wanted = [name for name, least in telling.hooks.items() if reaches(severity[0], least)]
         await _make_due(tx, raised.id, wanted, telling, at)
+        if telling.told:
+            await _note_delivered(tx, raised.id, at)
     return raised
 
 
@@ -216,20 +218,27 @@ def _next_due(hook: str, at: datetime) -> Select[tuple[int]]:
 
 async def delivered(db: Database, alert_id: int, hook: str, at: datetime) -> None:
     """Note that a hook took the alert; the alert is delivered when every hook has."""
-    waiting = (
-        select(literal(1))
-        .where(deliveries.c.alert_id == alert_id, deliveries.c.delivered_at.is_(None))
-        .exists()
-    )
     async with db.begin() as tx:
+        # The alert's row first, as `raise_alert` locks them: of two hooks that end at the same
+        # moment under READ COMMITTED each would still see the other's delivery waiting, and
+        # nobody would note the alert as delivered.
+        await tx.execute(select(alerts.c.id).where(alerts.c.id == alert_id).with_for_update())
         await tx.execute(
             update(deliveries)
             .where(deliveries.c.alert_id == alert_id, deliveries.c.hook == hook)
             .values(delivered_at=at, last_error=None)
         )
-        await tx.execute(
-            update(alerts).where(alerts.c.id == alert_id, ~waiting).values(delivered_at=at)
-        )
+        await _note_delivered(tx, alert_id, at)
+
+
+async def _note_delivered(tx: AsyncConnection, alert_id: int, at: datetime) -> None:
+    """Mark an alert, whose row this transaction holds, if somebody heard it and nobody waits."""
+    of_alert = select(literal(1)).where(deliveries.c.alert_id == alert_id)
+    waiting = of_alert.where(deliveries.c.delivered_at.is_(None)).exists()
+    heard = of_alert.where(deliveries.c.delivered_at.is_not(None)).exists()
+    await tx.execute(
+        update(alerts).where(alerts.c.id == alert_id, heard, ~waiting).values(delivered_at=at)
+    )
 
 
 async def failed(db: Database, alert_id: int, hook: str, next_at: datetime, error: str) -> None:
@@ -260,7 +269,10 @@ async def close_silently(db: Database, incident: str, at: datetime) -> dict[str,
             .where(deliveries.c.alert_id == closed, deliveries.c.delivered_at.is_(None))
             .returning(deliveries.c.hook, deliveries.c.last_error)
         )
-        return {row.hook: row.last_error or "" for row in await tx.execute(waiting)}
+        untold = {row.hook: row.last_error or "" for row in await tx.execute(waiting)}
+        if closed is not None and untold:
+            await _note_delivered(tx, closed, at)
+        return untold
 
 
 async def undelivered(db: Database) -> int:

@@ -12,10 +12,11 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from daemon.alerts import Listeners, Origin, Outbox
+from daemon.alerts import Listeners, Origin, Outbox, _Waiting
 from daemon.hooks import Undelivered
 from jobs.errors import Unavailable
 from jobs.spec import Incident
+from jobs.store import alerts as store
 from jobs.store.db import Database
 
 START = datetime(2026, 11, 20, 3, 0, tzinfo=UTC)
@@ -361,6 +362,67 @@ async def test_memory_is_bounded_while_the_database_is_away(
     for number in range(5):
         await box.notify(replace(ORDER, incident=f"i{number}"))
     assert box.waiting == 3
+
+
+async def test_an_alert_put_back_pushes_no_newer_one_out(
+    database: Database, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While one is on its way to the database others come, and then it is put back."""
+    monkeypatch.setattr("daemon.alerts.MOST_WAITING", 3)
+    box: Outbox
+
+    class Refusing(Away):
+        @asynccontextmanager
+        async def begin(self) -> AsyncIterator[AsyncConnection]:
+            if box.waiting == 2:
+                box._queue(_Waiting(incident=replace(ORDER, incident="new"), key="new", at=START))
+            raise Unavailable("the database does not answer")
+            yield await self.engine.connect()  # type: ignore[unreachable]
+
+    gone = Refusing(
+        engine=database.engine, checkout=database.checkout, pool_stats=database.pool_stats
+    )
+    box = outbox(gone, clock)
+    for number in range(3):
+        box._queue(_Waiting(incident=ORDER, key=f"i{number}", at=START))
+    await box.deliver_due()
+    assert [each.key for each in box._waiting] == ["i0", "i1", "i2", "new"]
+
+
+async def test_two_hooks_that_take_an_alert_at_once_leave_it_delivered(database: Database) -> None:
+    telling = store.Telling(hooks={"a": "info", "b": "info"}, dedupe=timedelta(minutes=15))
+    for number in range(25):
+        incident = replace(ORDER, incident=f"i{number}")
+        raised = await store.raise_alert(database, incident, telling, START)
+        await asyncio.gather(
+            *(store.delivered(database, raised.id, hook, START) for hook in ("a", "b"))
+        )
+    assert await rows(database, "SELECT count(*) FROM alerts WHERE delivered_at IS NULL") == [(0,)]
+
+
+async def test_an_alert_is_delivered_when_its_last_untold_hook_is_dropped(
+    database: Database,
+) -> None:
+    telling = store.Telling(hooks={"a": "info", "b": "info"}, dedupe=timedelta(minutes=15))
+    raised = await store.raise_alert(database, ORDER, telling, START)
+    await store.delivered(database, raised.id, "a", START)
+    assert await store.close_silently(database, ORDER.incident, START) == {"b": ""}
+    assert await rows(database, "SELECT delivered_at IS NULL FROM alerts") == [(False,)]
+
+
+async def test_an_alert_that_nobody_heard_is_not_delivered(database: Database) -> None:
+    telling = store.Telling(hooks={"a": "info"}, dedupe=timedelta(minutes=15))
+    await store.raise_alert(database, ORDER, telling, START)
+    await store.close_silently(database, ORDER.incident, START)
+    assert await rows(database, "SELECT delivered_at IS NULL FROM alerts") == [(True,)]
+
+
+async def test_an_alert_that_everybody_heard_at_once_is_delivered(
+    database: Database, clock: Clock
+) -> None:
+    box = outbox(database, clock, Recorder())
+    await box.notify(ORDER, told=await box.tell_at_once(ORDER))
+    assert await rows(database, "SELECT delivered_at IS NULL FROM alerts") == [(False,)]
 
 
 async def test_secrets_are_masked_before_they_are_stored_or_sent(
