@@ -1,15 +1,14 @@
 """Statistics of jobs and model, from the database or from the daemon's own log lines."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
 from statistics import quantiles
 from typing import Any
 
-import orjson
-
+from daemon.log_reading import NotOurs, Numbered, Unreadable, documents
 from jobs.store.db import Database
 from jobs.store.llm_calls import day_of
 from jobs.store.shadow import Difference, difference
@@ -30,14 +29,17 @@ class Fault:
 class Stats:
     """How jobs ran, what the model used, and how a paper twin differs from the live account.
 
-    `malformed` lines were not counted; of those, `faults` names the first ten.
+    `lines` were read; `malformed` of them could not be counted, `foreign` of those because they are
+    not the daemon's; `faults` names the first ten.
     """
 
     since: datetime | None
     jobs: list[JobStats]
     days: list[ModelDay]
     shadow: Difference | None = None
+    lines: int = 0
     malformed: int = 0
+    foreign: int = 0
     faults: list[Fault] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
@@ -50,7 +52,9 @@ class Stats:
                 for each in self.days
             ],
             "shadow": None if self.shadow is None else _texts(asdict(self.shadow)),
+            "lines": self.lines,
             "malformed": self.malformed,
+            "foreign": self.foreign,
             "faults": [asdict(each) for each in self.faults],
         }
 
@@ -73,24 +77,25 @@ def _texts(values: Mapping[str, object]) -> dict[str, object]:
     }
 
 
-Numbered = tuple[str, bytes]
-"""Where a line stands, and the line."""
-
-
 def from_lines(lines: Iterable[Numbered], since: datetime | None) -> Stats:
     """Return the statistics of log lines at or after `since` (None: of all).
 
-    Lines that are not ours to count are passed over; broken ones are counted and named.
+    Those that say nothing of slots and model calls are passed over; broken ones, and lines of
+    others, are counted and named.
     """
     jobs: defaultdict[str, _Job] = defaultdict(_Job)
     models: defaultdict[tuple[date, str], _Model] = defaultdict(_Model)
     faults: list[Fault] = []
-    malformed = 0
-    for place, line in lines:
+    read = malformed = foreign = 0
+    for place, document in documents(lines):
+        read += 1
         try:
-            _count(line, since, jobs, models)
+            if isinstance(document, Unreadable):
+                raise document
+            _count(document, since, jobs, models)
         except (ValueError, KeyError, TypeError, InvalidOperation) as exc:
             malformed += 1
+            foreign += isinstance(exc, NotOurs)
             if len(faults) < FAULTS_SHOWN:
                 faults.append(Fault(place=place, why=_why(exc)))
     return Stats(
@@ -103,7 +108,9 @@ def from_lines(lines: Iterable[Numbered], since: datetime | None) -> Stats:
             )
             if model.calls
         ],
+        lines=read,
         malformed=malformed,
+        foreign=foreign,
         faults=faults,
     )
 
@@ -188,17 +195,12 @@ class _Model:
 
 
 def _count(
-    line: bytes,
+    document: Mapping[str, Any],
     since: datetime | None,
     jobs: defaultdict[str, _Job],
     models: defaultdict[tuple[date, str], _Model],
 ) -> None:
     """Count one line. Raises ValueError, KeyError, TypeError or InvalidOperation when broken."""
-    if not (text := _without_priority(line.strip())):
-        return
-    document = orjson.loads(text)
-    if not isinstance(document, dict):
-        raise ValueError("is no JSON object")  # noqa: TRY004 - a broken line, not a broken call
     event = document.get("event")
     if event not in {"job.metric", "gemini.call"}:
         return
@@ -214,18 +216,11 @@ def _count(
     models[day_of(at), str(name)].add(document)
 
 
-def _without_priority(line: bytes) -> bytes:
-    """The line without journald's priority (`<6>`) in front of it."""
-    if line[:1] == b"<" and line[2:3] == b">" and line[1:2].isdigit():
-        return line[3:]
-    return line
-
-
 def _why(exc: Exception) -> str:
     if isinstance(exc, KeyError):
         return f"{exc.args[0]} is missing"
-    if isinstance(exc, orjson.JSONDecodeError):
-        return "is not JSON"
+    if isinstance(exc, Unreadable):
+        return str(exc)
     return f"{type(exc).__name__}: {exc}"
 
 
@@ -236,9 +231,3 @@ def _percentile(values: list[float], share: int) -> float | None:
     if len(values) == 1:
         return values[0]
     return quantiles(values, n=100, method="inclusive")[share - 1]
-
-
-def numbered(name: str, lines: Iterable[bytes]) -> Iterator[Numbered]:
-    """The lines of a file with the place of each for people."""
-    for number, line in enumerate(lines, 1):
-        yield f"{name}:{number}", line

@@ -16,12 +16,14 @@ from daemon.commands.arguments import SinceOption, instant
 from daemon.commands.options import ConfigOption, JsonOption, fail, read_config
 from daemon.commands.session import with_database
 from daemon.commands.tables import console, number, to_json
-from daemon.statistics import Numbered, Stats, collect, from_lines, numbered
+from daemon.log_reading import Numbered, numbered
+from daemon.statistics import Stats, collect, from_lines
 from jobs.store.shadow import Difference
 from jobs.store.statistics import JobStats, ModelDay
 
 DAY = timedelta(hours=24)
 STDIN = "-"
+EXAMPLE = "for example journalctl -t upbitd -o cat | upbitd stats -"
 
 
 def stats(
@@ -36,7 +38,9 @@ def stats(
 ) -> None:
     """Show runs, success, retries and durations of each job, tokens and cost of each day.
 
-    Without files the database is asked, for the last 24 hours unless --since says otherwise.
+    Without files the database is asked, for the last 24 hours unless --since says otherwise. Lines
+    may come as they are, or as journalctl, Docker or syslog show them; exit code 1 when none of
+    them is the daemon's.
 
     Example: journalctl -t upbitd -o cat | upbitd stats -
     """
@@ -50,6 +54,8 @@ def stats(
         typer.echo(to_json(result.as_dict()))
     else:
         _show(result)
+    if result.lines and result.foreign == result.lines:
+        fail(f"none of the {result.lines} lines is upbitd's: pass its log, {EXAMPLE}")
 
 
 def _from_files(files: list[str], since: datetime | None) -> Stats:
@@ -85,7 +91,9 @@ def _show(result: Stats) -> None:
         out.print()
         out.print(_shadow(result.shadow))
     if result.malformed:
-        typer.echo(f"{result.malformed} lines could not be counted, for example:", err=True)
+        foreign = f", {result.foreign} are not upbitd's" if result.foreign else ""
+        said = f"{result.malformed} of {result.lines} lines could not be counted{foreign}:"
+        typer.echo(said, err=True)
         for fault in result.faults:
             typer.echo(f"  {fault.place}: {fault.why}", err=True)
 

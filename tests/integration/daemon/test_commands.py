@@ -363,7 +363,34 @@ def test_stats_from_files_and_standard_input_name_broken_lines(run: Run, tmp_pat
     assert [each["place"] for each in told["faults"]] == [f"{log}:3", "standard input:2"]
     shown = run("stats", str(log))
     assert "at most 0.0001" in shown.stdout
-    assert "1 lines could not be counted" in shown.stderr
+    assert "1 of 4 lines could not be counted, 1 are not upbitd's:" in shown.stderr
+
+
+JOURNAL = Path(__file__).parents[2] / "data" / "journal"
+
+
+@pytest.mark.parametrize(
+    ("name", "slots", "foreign"),
+    [
+        ("bom_crlf.txt", 1, 0),
+        ("docker.json", 1, 0),
+        ("export.json", 2, 0),
+        ("mixed.txt", 1, 3),
+        ("short-iso.txt", 1, 0),
+        ("short.txt", 1, 0),
+    ],
+)
+def test_stats_of_lines_as_others_show_them(run: Run, name: str, slots: int, foreign: int) -> None:
+    told = rows(run("stats", "--json", str(JOURNAL / name)))
+    assert (told["jobs"][0]["slots"], told["foreign"]) == (slots, foreign)
+
+
+def test_stats_of_a_text_that_is_not_ours_is_a_failure(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "other.log"
+    path.write_text("a line\n{}\n\n", encoding="utf-8")
+    result = run("stats", str(path))
+    assert result.exit_code == 1
+    assert "none of the 2 lines is upbitd's" in result.stderr
 
 
 def test_stats_of_a_file_that_is_not_there(run: Run, tmp_path: Path) -> None:

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from daemon.log_reading import numbered
 from daemon.metrics import JobMetric
-from daemon.statistics import Stats, from_lines, numbered
+from daemon.statistics import Stats, from_lines
 
 AT = datetime(2026, 11, 20, 5, 0, tzinfo=UTC)
 
@@ -121,16 +122,18 @@ def test_lines_before_the_span_are_not_counted() -> None:
 
 
 def test_lines_of_others_are_passed_over() -> None:
-    result = count(b"", b"  \n", b'{"event": "daemon.start"}', b"{}", b"<6>" + line())
+    result = count(b"", b"  \n", b'{"event": "daemon.start"}', b"<6>" + line())
     assert (result.malformed, result.jobs[0].slots) == (0, 1)
 
 
 @pytest.mark.parametrize(
     ("broken", "why"),
     [
-        (b"{half", "is not JSON"),
-        (b"[1]", "is no JSON object"),
-        (b"\xff\xfe", "is not JSON"),
+        (b'{"ts":"2026-', "is not JSON"),
+        (b"{half", "is no line of upbitd"),
+        (b"{}", "is no line of upbitd"),
+        (b"[1]", "is no line of upbitd"),
+        (b"\xff\xfe", "is no line of upbitd"),
         (line(outcome=None, attempts=None), "TypeError"),
         (line(duration_s="fast"), "ValueError"),
         (line(scheduled_at="today"), "ValueError"),
