@@ -1,13 +1,26 @@
 """Upbit's answers of failure as our errors: by name first, by status where there is no name."""
 
-import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 
-from jobs.errors import JobError, Refused, Unauthorized, Unavailable
+from jobs import untrusted
+from jobs.errors import BadData, JobError, Refused, Unauthorized, Unavailable
+from jobs.untrusted import LONGEST_WAIT_S, one_line, retry_after_s
+from jobs.untrusted import http_date as parse_date
+
+__all__ = [
+    "BUSY",
+    "Fault",
+    "MarketOffline",
+    "block_s",
+    "is_unnamed",
+    "parse_date",
+    "read_fault",
+    "retry_after_s",
+    "to_error",
+]
 
 BUSY = "too_many_request_order"
 """The engine is busy: on an order this says nothing about whether it was taken."""
@@ -31,9 +44,9 @@ _BLOCK = re.compile(
     r"(\d{1,7})\s*(초|분|시간|(?:seconds?|secs?|s|minutes?|mins?|m|hours?|hrs?|h)\b)",
     re.IGNORECASE,
 )
-_SECONDS = re.compile(r"\d{1,9}(\.\d+)?")
 _UNIT_S = {"초": 1, "분": 60, "시": 3600, "s": 1, "m": 60, "h": 3600}
-_LONGEST_BLOCK_S = 7 * 86400.0
+LONGEST_NAME = 100
+LONGEST_MESSAGE = 200
 
 
 class MarketOffline(Refused):
@@ -64,15 +77,26 @@ class Fault:
 
 def read_fault(status: int, content: bytes) -> Fault:
     """Read a failed answer's body, whatever it is."""
-    text = content.decode(errors="replace")
-    try:
-        error = json.loads(text)["error"]
-        name, message = error["name"], error.get("message", "")
-    except (ValueError, TypeError, KeyError, AttributeError):
-        return Fault(status=status, name=None, text=text[:200])
+    error = _error_in(content)
+    name, message = error.get("name"), error.get("message", "")
     if isinstance(name, bool) or not isinstance(name, str | int):
-        return Fault(status=status, name=None, text=text[:200])
-    return Fault(status=status, name=str(name), text=str(message)[:200])
+        said = untrusted.beginning(content, LONGEST_MESSAGE)
+        return Fault(status=status, name=None, text=said)
+    said = message if isinstance(message, str) else repr(message)
+    return Fault(
+        status=status,
+        name=one_line(str(name), LONGEST_NAME),
+        text=one_line(said, LONGEST_MESSAGE),
+    )
+
+
+def _error_in(content: bytes) -> Mapping[str, object]:
+    try:
+        document = untrusted.decode(content)
+    except BadData:
+        return {}
+    error = document.get("error") if isinstance(document, dict) else None
+    return error if isinstance(error, dict) else {}
 
 
 def to_error(fault: Fault, *, call: str, request_id: str) -> JobError:
@@ -116,24 +140,7 @@ def _is_outage(fault: Fault) -> bool:
 def block_s(text: str) -> float | None:
     """The block time that a 418 states, in seconds; None when it states none."""
     total = sum(int(count) * _UNIT_S[unit[0].lower()] for count, unit in _BLOCK.findall(text))
-    return min(float(total), _LONGEST_BLOCK_S) if total else None
-
-
-def retry_after_s(header: str | None, now: datetime) -> float | None:
-    """The wait of a `Retry-After` header (seconds, or a date); None for nothing usable."""
-    if _SECONDS.fullmatch(text := (header or "").strip()):
-        return min(float(text), _LONGEST_BLOCK_S)
-    until = parse_date(header)
-    return None if until is None else max(0.0, (until - now).total_seconds())
-
-
-def parse_date(header: str | None) -> datetime | None:
-    """An HTTP date as aware UTC; None for anything else."""
-    try:
-        date = parsedate_to_datetime(header or "")
-    except ValueError:
-        return None
-    return date.astimezone(UTC) if date.tzinfo else date.replace(tzinfo=UTC)
+    return min(float(total), LONGEST_WAIT_S) if total else None
 
 
 def is_unnamed(refused: Refused) -> bool:

@@ -1,52 +1,85 @@
 """Reading one decoded JSON object field by field: every doubt is a BadData that names the field."""
 
-import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
-from decimal import Decimal, InvalidOperation
-from typing import TypeVar
+from decimal import Decimal
+from typing import Generic, TypeVar
 
 from jobs.errors import BadData
+from jobs.untrusted import LAST_INSTANT, clean, decode, to_decimal, to_instant
+
+__all__ = ["KST", "Fields", "Readable", "decode", "readable", "rows", "to_decimal"]
 
 T = TypeVar("T")
 
 KST = timezone(timedelta(hours=9))
 """Korea has no daylight saving time."""
 
+LONGEST_FIELD = 1000
+"""Characters of one text: the longest that the documentation promises has 64."""
+
 _SHORT_OFFSET = re.compile(r"([+-]\d\d:\d)$")
-
-
-def _refuse_constant(name: str) -> object:
-    raise ValueError(f"{name} is not a JSON number")
-
-
-def decode(content: bytes | str) -> object:
-    """Decode JSON with Decimals for all fractions. Raises BadData when it is no JSON."""
-    try:
-        # orjson is out of the question here: it reads numbers as float
-        return json.loads(content, parse_float=Decimal, parse_constant=_refuse_constant)
-    except ValueError as exc:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
-        raise BadData("the answer is not JSON", size=len(content)) from exc
+_LAST_MS = int(LAST_INSTANT.timestamp() * 1000)
 
 
 def rows(raw: object, parse: Callable[[object], T]) -> list[T]:
     """Parse every row of a JSON list. Raises BadData when it is no list or a row is bad."""
+    return [parse(row) for row in _listed(raw)]
+
+
+def _listed(raw: object) -> list[object]:
     if not isinstance(raw, list):
         raise BadData("expected a list", got=type(raw).__name__)
-    return [parse(row) for row in raw]
+    return raw
 
 
-def to_decimal(value: object) -> Decimal | None:
-    """Return a finite Decimal for a JSON number or a number in a string, else None."""
-    if isinstance(value, bool) or not isinstance(value, str | int | Decimal):
-        return None
-    try:
-        number = Decimal(value)
-    except InvalidOperation:
-        return None
-    return number if number.is_finite() else None
+@dataclass(frozen=True, slots=True)
+class Readable(Generic[T]):
+    """The rows of a list answer that could be read, and why each of the others could not.
+
+    `total` is how many rows came: whoever counts rows to find the last page counts these.
+    """
+
+    rows: list[T]
+    odd: tuple[BadData, ...]
+    total: int
+
+
+def readable(
+    raw: object,
+    parse: Callable[[object], T],
+    *,
+    named_by: Collection[str] = ("market",),
+    must: Callable[[object], bool] = lambda _: False,
+) -> Readable[T]:
+    """Parse a JSON list row by row: one odd row costs itself and no other.
+
+    `named_by` are the keys that name a row in its error. Raises BadData when it is no list, when a
+    row that `must` be read is odd, and when several rows came and not one is as documented: then
+    it is the answer that is odd.
+    """
+    listed = _listed(raw)
+    good: list[T] = []
+    odd: list[BadData] = []
+    for row in listed:
+        try:
+            good.append(parse(row))
+        except BadData as exc:
+            exc.context |= _names(row, named_by)
+            if must(row):
+                raise
+            odd.append(exc)
+    if len(odd) > 1 and not good:
+        raise odd[0]
+    return Readable(good, tuple(odd), len(listed))
+
+
+def _names(row: object, keys: Collection[str]) -> dict[str, object]:
+    if not isinstance(row, dict):
+        return {}
+    return {key: clean(str(row[key])[:80]) for key in keys if isinstance(row.get(key), str)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +101,11 @@ class Fields:
         return BadData(f"{self.what} has no usable {key}", value=repr(self.raw.get(key))[:80])
 
     def text(self, key: str) -> str:
-        """A string that is not empty."""
+        """A string that is not empty, clean, and no longer than any that is documented."""
         value = self.raw.get(key)
-        if not isinstance(value, str) or not value:
+        if not isinstance(value, str) or not 0 < len(value) <= LONGEST_FIELD:
             raise self.bad(key)
-        return value
+        return clean(value)
 
     def maybe_text(self, key: str) -> str | None:
         """A string, or None when the key is absent, null or empty."""
@@ -82,6 +115,20 @@ class Fields:
         """A finite number."""
         value = to_decimal(self.raw.get(key))
         if value is None:
+            raise self.bad(key)
+        return value
+
+    def price(self, key: str) -> Decimal:
+        """A number above zero: a price of zero is no price."""
+        value = self.number(key)
+        if value <= 0:
+            raise self.bad(key)
+        return value
+
+    def amount(self, key: str) -> Decimal:
+        """A number that is not negative."""
+        value = self.number(key)
+        if value < 0:
             raise self.bad(key)
         return value
 
@@ -107,7 +154,7 @@ class Fields:
             return ()
         if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
             raise self.bad(key)
-        return tuple(value)
+        return tuple(clean(each) for each in value)
 
     def inner(self, key: str) -> "Fields":
         """The object under `key`."""
@@ -118,10 +165,10 @@ class Fields:
 
     def instant_ms(self, key: str) -> datetime:
         """Milliseconds since the epoch, as aware UTC."""
-        try:
-            return datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=int(self.number(key)))
-        except OverflowError as exc:
-            raise self.bad(key) from exc
+        value = self.number(key)
+        if not 0 <= value < _LAST_MS:
+            raise self.bad(key)
+        return datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=int(value))
 
     def instant(self, key: str, *, zone: timezone = KST) -> datetime:
         """An ISO time as aware UTC; `zone` is assumed when it names none."""
@@ -129,6 +176,9 @@ class Fields:
         text = _SHORT_OFFSET.sub(r"\g<1>0", self.text(key))
         try:
             value = datetime.fromisoformat(text)
-            return (value if value.tzinfo else value.replace(tzinfo=zone)).astimezone(UTC)
-        except (ValueError, OverflowError) as exc:
+        except ValueError as exc:
             raise self.bad(key) from exc
+        instant = to_instant(value if value.tzinfo else value.replace(tzinfo=zone))
+        if instant is None:
+            raise self.bad(key)
+        return instant

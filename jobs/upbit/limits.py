@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from jobs.spec import Lane, Sleep, current_lane
 from jobs.upbit.windows import Use, Window
 
-_REMAINING = re.compile(r"group\s*=\s*([\w-]+).*?sec\s*=\s*(\d+)", re.IGNORECASE)
+_REMAINING = re.compile(r"group\s*=\s*([\w-]+).*?sec\s*=\s*(\d{1,9})(?!\d)", re.IGNORECASE)
+_LONGEST_HEADER = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ class Remaining:
 
 def parse_remaining(header: str | None) -> Remaining | None:
     """Read `group=candle; min=600; sec=9`; None for anything else, for it is only a hint."""
-    if header is None or (found := _REMAINING.search(header)) is None:
+    if header is None or (found := _REMAINING.search(header[:_LONGEST_HEADER])) is None:
         return None
     return Remaining(group=found[1].lower(), sec=int(found[2]))
 

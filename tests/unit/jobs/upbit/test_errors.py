@@ -87,10 +87,24 @@ def test_an_unnamed_refusal_says_so() -> None:
         b'{"error":{"name":true}}',
         b'{"error":{"name":{}}}',
         b'{"error":null}',
+        b'{"error":' * 50_000,
+        b'{"error":{"name":1E+99999999999999999999}}',
+        b'{"error":{"name":' + b"1" * 6000 + b"}}",
     ],
 )
 def test_any_body_is_tolerated(content: bytes) -> None:
     assert read_fault(500, content).name is None
+
+
+def test_texts_of_an_error_are_clean_short_and_on_one_line() -> None:
+    body = r'{"error":{"name":"n\u0000\ud800","message":"a\n\u001b[2J\u202e\ud83d b%s"}}' % (
+        " w" * 500
+    )
+    fault = read_fault(400, body.encode())
+    assert fault.name == "n\ufffd\ufffd"
+    assert fault.text.startswith("a \ufffd[2J\ufffd\ufffd b w")
+    assert len(fault.text) <= 201
+    (str(to_error(fault, call="c", request_id="r")) + fault.name).encode()
 
 
 @pytest.mark.parametrize(
@@ -122,6 +136,10 @@ def test_block_time_of_a_ban(text: str, seconds: float | None) -> None:
         ("0", 0.0),
         ("Mon, 05 Jan 2026 00:00:07 GMT", 7.0),
         ("Sun, 04 Jan 2026 00:00:07 GMT", 0.0),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", 7 * 86400.0),
+        ("Fri, 31 Dec 9999 23:59:59 -1200", None),
+        ("9" * 5000, None),
+        ("9" * 200, 7 * 86400.0),
         ("soon", None),
         ("nan", None),
         ("-1", None),
