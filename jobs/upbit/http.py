@@ -28,6 +28,7 @@ from jobs.errors import (
 )
 from jobs.gates import Gates
 from jobs.spec import Clock, count_api_call, current_lane
+from jobs.untrusted import BoundedClient, NotJson
 from jobs.upbit.bans import Bans
 from jobs.upbit.errors import Fault, read_fault, retry_after_s, to_error
 from jobs.upbit.fields import decode
@@ -38,6 +39,9 @@ if TYPE_CHECKING:
     from loguru import Logger
 
 _NEVER_CONNECTED = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+MOST_BYTES = 8 * 1024 * 1024
+"""Of one answer, unpacked: 200 candles are 60 KB, all tickers of every quote 500 KB."""
+
 _CONNECT_SHARE = 0.3
 """Of the whole call: pool, TCP and TLS have this much each, so that a call which is cut off by its
 overall deadline is known to have been past connecting."""
@@ -87,7 +91,8 @@ async def open_http(
 
     `trust` spares reading the certificates once more where several clients are opened.
     """
-    async with httpx.AsyncClient(
+    async with BoundedClient(
+        most_bytes=MOST_BYTES,
         timeout=timeouts(timeout_s),
         verify=trust or True,
         limits=httpx.Limits(
@@ -135,15 +140,18 @@ class Sender:
         Raises:
             RateLimited, Banned: the gate is closed, or the answer was 429 or 418, which closes it.
             NotSent: no connection was made.
-            Unavailable: sent, and nothing usable came back.
+            Unavailable: sent, and nothing usable came back: a 2xx to a GET that is not JSON is the
+                page of a proxy, or was cut, and is as good as no answer.
             Refused: Upbit said no, by name.
-            BadData: a 2xx answer that is not JSON.
+            BadData: a 2xx answer that is not JSON to a POST or DELETE, which nobody may repeat.
         """
         response = await self.send(call)
         try:
             return decode(response.content)
         except BadData as exc:
             exc.context |= {"call": call.name, "status": response.status_code}
+            if isinstance(exc, NotJson) and call.method == "GET":
+                raise _no_answer(exc) from exc
             raise
 
     async def send(self, call: Call) -> httpx.Response:
@@ -253,6 +261,12 @@ class Sender:
             call=attempt.call.name,
             request_id=attempt.request_id,
         )
+
+
+def _no_answer(exc: NotJson) -> Unavailable:
+    error = Unavailable(str(exc.args[0]))
+    error.context = exc.context
+    return error
 
 
 def _log_answer(attempt: _Attempt, response: httpx.Response) -> None:

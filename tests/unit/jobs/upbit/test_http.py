@@ -1,7 +1,9 @@
 """Transport truth against a real socket: what the line does, and what we may conclude."""
 
 import asyncio
+import gzip
 import socket
+import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -276,7 +278,10 @@ async def test_cancelling_cancels_the_request(peer: Peer) -> None:
         (502, "<html>Bad Gateway</html>", Unavailable),
         (301, "", Unavailable),
         (400, '{"error":{"name":400,"message":"Invalid parameter"}}', Refused),
-        (200, "<html>hello</html>", BadData),
+        (200, "[" * 50_000, BadData),
+        (400, "[" * 50_000, Unavailable),
+        (400, '{"error":{"name":1E+99999999999999999999}}', Unavailable),
+        (400, '{"error":{"name":"x","message":"bad \\ud800 \\u0000 \\u001b[2J"}}', Refused),
     ],
 )
 async def test_failed_answers(peer: Peer, status: int, body: str, kind: type[Exception]) -> None:
@@ -284,6 +289,77 @@ async def test_failed_answers(peer: Peer, status: int, body: str, kind: type[Exc
     async with sending(peer.url) as sender:
         with pytest.raises(kind):
             await sender.json(TICKER)
+
+
+@pytest.mark.parametrize("body", ["", "<html>hello</html>", '[{"market":"KRW-', "[NaN]"])
+async def test_a_page_or_half_an_answer_to_a_question_may_be_asked_again(
+    peer: Peer, body: str
+) -> None:
+    peer.answer = reply(200, body)
+    async with sending(peer.url) as sender:
+        with pytest.raises(Unavailable, match="not JSON") as caught:
+            await sender.json(TICKER)
+        with pytest.raises(BadData, match="not JSON"):
+            await sender.json(ORDER)
+    assert caught.value.context["begins"] == body
+    assert caught.value.retry_after_s is None
+    assert len(peer.requests) == 2
+
+
+def packed(content: bytes, *, most: int | None = None) -> Answer:
+    async def answer(writer: asyncio.StreamWriter) -> None:
+        body = gzip.compress(content)[:most]
+        head = f"HTTP/1.1 200 X\r\nContent-Encoding: gzip\r\nContent-Length: {len(body)}\r\n\r\n"
+        writer.write(head.encode() + body)
+        await writer.drain()
+
+    return answer
+
+
+async def test_gzip_alone_is_asked_for_and_unpacked(peer: Peer) -> None:
+    peer.answer = packed(b"[1]")
+    async with sending(peer.url) as sender:
+        assert await sender.json(TICKER) == [1]
+    assert peer.headers()["accept-encoding"] == "gzip"
+
+
+async def test_a_small_body_that_unpacks_to_hundreds_of_megabytes_is_stopped(peer: Peer) -> None:
+    tracemalloc.start()
+    peer.answer = packed(b"[" + b" " * 200_000_000 + b"]")
+    async with sending(peer.url) as sender:
+        tracemalloc.reset_peak()
+        before, _ = tracemalloc.get_traced_memory()
+        with pytest.raises(Unavailable, match="longer than 8388608 bytes"):
+            await sender.json(TICKER)
+        _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak - before < 40_000_000
+
+
+async def test_a_body_that_never_ends_is_stopped(peer: Peer) -> None:
+    async def answer(writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 X\r\n\r\n")
+        try:
+            while True:
+                writer.write(b" " * 1_000_000)
+                await writer.drain()
+        except ConnectionError:
+            pass
+
+    peer.answer = answer
+    async with sending(peer.url) as sender:
+        with pytest.raises(Unavailable, match="longer than 8388608 bytes"):
+            await sender.json(TICKER)
+
+
+async def test_half_of_a_packed_body_and_other_packings_are_no_answer(peer: Peer) -> None:
+    async with sending(peer.url) as sender:
+        for peer.answer in (
+            packed(b"[1, 2, 3]" * 1000, most=30),
+            reply(200, "[]", "Content-Encoding: br"),
+        ):
+            with pytest.raises(Unavailable, match="DecodingError"):
+                await sender.json(TICKER)
 
 
 async def test_429_closes_the_gate_of_its_group_until_the_next_window(peer: Peer) -> None:
