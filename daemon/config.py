@@ -154,7 +154,8 @@ def _override(draft: Draft, variable: str, text: str) -> None:
     for section in sections:
         table = table.setdefault(section, {})
         if not isinstance(table, dict):
-            raise ConfigError(f"{draft.source}: {section} = {table!r}: allowed: a table")
+            shown = show(".".join(sections), table)
+            raise ConfigError(f"{draft.source}: {section} = {shown}: allowed: a table")
     value = _from_text(info, text, variable, dotted)
     if isinstance(value, dict) and isinstance(table.get(key), dict) and section_of(info):
         value = {**table[key], **value}

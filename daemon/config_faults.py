@@ -18,11 +18,20 @@ from daemon.masking import Masker, is_private
 
 PREFIX = "UPBITD_"
 LONGEST_SHOWN = 80
+HIDDEN = "***"
 CROSS_FAULT = re.compile(r"([a-z_]+): (.*)")
 """How a validator of a whole section names the key that it complains about."""
 SECRET_LIKE = re.compile(
     r"secret|password|passwd|access_?key|api_?key|private_?key|credential|token(?!s)", re.IGNORECASE
 )
+
+ADDRESSES = ("database.url", "redis.url")
+SECRET_PLACES = (*ADDRESSES, "alerts.hooks", "health.ping_url")
+"""Keys whose values hold secrets that have no shape: paths of webhooks, bot tokens, passwords."""
+WORD = re.compile(r"[a-z_]{0,12}|[\d.]{1,8} ?[a-z]{0,2}")
+"""What may be shown beside secrets: a severity, a duration, a number."""
+PLAIN = re.compile(r"[\w.:* -]{0,24}", re.ASCII)
+"""What may be shown of a key that nobody knows: it may be a misspelt one of the secret places."""
 
 
 class ConfigError(Exception):
@@ -109,7 +118,8 @@ def unknown_key(draft: Draft, dotted: str, value: object) -> str:
         hint = f"did you mean {elsewhere[0]}?"
     else:
         hint = f"allowed in {head or 'the file'}: {', '.join(siblings)}"
-    return f"{draft.where(dotted)}: {dotted} = {show(name, value)}: unknown key; {hint}"
+    shown = show(dotted, value) if _all_match(PLAIN, value) else HIDDEN
+    return f"{draft.where(dotted)}: {dotted} = {shown}: unknown key; {hint}"
 
 
 def unknown_variable(variable: str) -> str:
@@ -162,13 +172,50 @@ def _allowed(dotted: str) -> str:
 def show(dotted: str, value: object) -> str:
     """The value as it stood there: short, on one line, without anything secret."""
     if is_private(dotted.rpartition(".")[2]) or SECRET_LIKE.search(dotted):
-        return "***"
+        return HIDDEN
+    if dotted in ADDRESSES and isinstance(value, str):
+        value = place_of(value)
+    elif _is_secret_place(dotted) and not _all_match(WORD, value):
+        return HIDDEN
     if isinstance(value, Decimal):
         text = str(value)
     else:
         text = {True: "true", False: "false"}.get(value, "") if isinstance(value, bool) else ""
     text = Masker()(one_line(text or repr(value)))
     return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…"
+
+
+def place_of(address: str) -> str:
+    """The scheme and the host of an address, and nothing else of it.
+
+    A password with an @, a slash or a question mark ends elsewhere than its writer meant.
+    """
+    scheme, separator, rest = address.partition("://")
+    if not separator:
+        return address if WORD.fullmatch(address) else HIDDEN
+    before, at, _ = rest.rpartition("@")
+    if at and ("?" in before or "#" in before):
+        return f"{scheme}://{HIDDEN}"
+    place = re.split("[/?#]", rest.rpartition("@")[2])[0].rpartition(":")
+    host = place[0] if place[1] and not place[2].endswith("]") else place[0] + place[1] + place[2]
+    return f"{scheme}://{HIDDEN}@{host}" if at else f"{scheme}://{host}"
+
+
+def _is_secret_place(dotted: str) -> bool:
+    """Whether a key is one of the secret places, stands below or above one."""
+    own = f"{dotted}."
+    return any(
+        own.startswith(f"{place}.") or f"{place}.".startswith(own) for place in SECRET_PLACES
+    )
+
+
+def _all_match(pattern: re.Pattern[str], value: object) -> bool:
+    """Whether every text in a value is of a form; numbers and instants always are."""
+    if isinstance(value, dict):
+        return all(_all_match(pattern, each) for pair in value.items() for each in pair)
+    if isinstance(value, list | tuple):
+        return all(_all_match(pattern, each) for each in value)
+    return not isinstance(value, str) or pattern.fullmatch(value) is not None
 
 
 def one_line(text: str) -> str:

@@ -96,8 +96,11 @@ def _split(value: str) -> SplitResult:
     try:
         parts = urlsplit(value)
         parts.port  # noqa: B018 - raises for a port that is no number
-    except ValueError as exc:
-        raise ValueError(f"not an address: {exc}") from None
+    except ValueError:  # its text holds parts of the address, which may be parts of a password
+        raise ValueError(
+            "not an address: its host or port cannot be read (in a password write / as %2F, "
+            ": as %3A, ? as %3F, # as %23, @ as %40)"
+        ) from None
     return parts
 
 

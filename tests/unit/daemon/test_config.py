@@ -56,9 +56,9 @@ WRONG = [
     ),
     (
         "[database]\nurl = 'mysql://u:pw@h/x'",
-        "database.url = 'mysql://u:***@h/x': neither embedded",
+        "database.url = 'mysql://***@h': neither embedded",
     ),
-    ("[database]\nurl = 'postgresql://h:port/x'", "database.url = 'postgresql://h:port/x': not an"),
+    ("[database]\nurl = 'postgresql://h:port/x'", "database.url = 'postgresql://h': not an"),
     ("[daemon]\ntimezone = 'Asia/Soul'", "daemon.timezone = 'Asia/Soul': no such time zone"),
     ("[daemon]\ntimezone = '../x'", "daemon.timezone = '../x': no such time zone"),
     ("[daemon]\nstate_dir = 3", "daemon.state_dir = 3: allowed: the path of a folder"),
@@ -150,13 +150,13 @@ WRONG = [
     ("[alerts]\nhooks = [{exec = ['a']}]", "alerts.hooks.0.exec = ['a']: must begin with the full"),
     (
         "[alerts]\nhooks = [{url = 'ftp://x'}]",
-        "alerts.hooks.0.url = 'ftp://x': must begin with http",
+        "alerts.hooks.0.url = ***: must begin with http",
     ),
     (
         "[alerts]\nhooks = [{exce = ['/a']}]",
-        "alerts.hooks.0.exce = ['/a']: unknown key; did you mean",
+        "alerts.hooks.0.exce = ***: unknown key; did you mean",
     ),
-    ("[alerts]\nhooks = ['/a']", "alerts.hooks.0 = '/a': allowed: a table"),
+    ("[alerts]\nhooks = ['/a']", "alerts.hooks.0 = ***: allowed: a table"),
     ("[log]\nlevel = 'LOUD'", "log.level = 'LOUD': allowed: TRACE, DEBUG"),
     ("[log]\nrotation = '50'", "log.rotation = '50': not a duration; allowed: a size"),
     ("[cache]\nmax_entries = 0", "cache.max_entries = 0: allowed: 1 to 10000000"),
@@ -203,6 +203,69 @@ def test_a_long_value_is_cut(file: Path) -> None:
 
 def test_a_key_pasted_into_the_wrong_place_is_not_shown(file: Path) -> None:
     assert "AIzaSyA0123456789" not in fault(file, "[trading]\nmode = 'AIzaSyA01234567890123456789'")
+
+
+LEAKS = [
+    "[alerts]\nhooks = [{url = 'hooks.example/services/T000/S3cret'}]",
+    "[alerts]\nhooks = [{url = 'https://hooks.example/S3cret', exec = ['/x']}]",
+    "[alerts]\nhooks = [{urll = 'https://hooks.example/S3cret'}]",
+    "[alerts]\nhooks = [{exec = ['curl', 'https://hooks.example/S3cret']}]",
+    "[alerts]\nhooks = 'https://hooks.example/S3cret'",
+    "[alerts]\nhooks = ['https://hooks.example/S3cret']",
+    "[alerts]\nhook = [{url = 'https://hooks.example/S3cret'}]",
+    "[alert]\nhooks = [{url = 'https://hooks.example/S3cret'}]",
+    "alerts = [{url = 'https://hooks.example/S3cret'}]",
+    "[alerts]\nhooks = [{apprise = 'nothing://123456789:AAS3cret/42', url = 'http://x'}]",
+    "[health]\nping_url = 'hc-ping.com/6f2b1c2e-S3cret'",
+    "[health]\npingurl = 'https://hc-ping.com/6f2b1c2e-S3cret'",
+    "health = 'https://hc-ping.com/6f2b1c2e-S3cret'",
+    "[redis]\nurl = 'redis:/:S3cret@h:6379/0'",
+    "[redis]\nurl = 'redis://:pa/S3cret@h:6379/0'",
+    "[redis]\nurl = 'http://:pa@S3cret@h:6379/0'",
+    "[redis]\nuri = 'redis://:pa/S3cret@h:6379/0'",
+    "redis = 'redis://:pa/S3cret@h:6379/0'",
+    "[database]\nurl = 'mysql://upbitd:hunter2@S3cret@db.example/upbitd'",
+    "[database]\nurl = 'mysql://upbitd:p?S3cret@S3cret@db.example/upbitd'",
+    "[database]\nurl = 'mysql://db.example/upbitd?password=a@S3cret'",
+    "[database]\nurl = 'postgresql://u:pa/S3cret@h/x'",
+    "[database]\nurl = 'postgresql://u:p@h:S3cret/x'",
+    "[database]\nurl = 'postgresql://u:S3cret@[h/x'",
+    "database = 'postgresql://u:S3cret@h/x'",
+    "[database]\nurl = ['postgresql://u:S3cret@h/x']",
+]
+
+
+@pytest.mark.parametrize("text", LEAKS)
+def test_no_fault_shows_what_has_to_stay_secret(file: Path, text: str) -> None:
+    line = fault(file, text)
+    assert "S3cret" not in line
+    assert "hunter2" not in line
+
+
+@pytest.mark.parametrize(
+    ("variable", "text"),
+    [
+        ("UPBITD_ALERTS__HOOKS", "[{'url': 'https://hooks.example/S3cret'}]"),
+        ("UPBITD_ALERTS__HOOKS", "https://hooks.example/S3cret"),
+        ("UPBITD_HEALTH__PING_URL", "hc-ping.com/S3cret"),
+        ("UPBITD_DATABASE__URL", "mysql://u:p@S3cret@h/x"),
+        ("UPBITD_REDIS__URL", "redis://:pa/S3cret@h"),
+        ("UPBITD_HEALTH__TOKEN", "S3cret"),
+    ],
+)
+def test_no_variable_is_shown_either(file: Path, variable: str, text: str) -> None:
+    assert "S3cret" not in fault(file, "", **{variable: text})
+
+
+def test_a_place_is_shown_without_its_secret(file: Path) -> None:
+    line = fault(file, "[database]\nurl = 'mysql://u:pw@db.example:3306/x?y=z'")
+    assert "database.url = 'mysql://***@db.example': neither" in line
+    assert "'http://[::1]'" in fault(file, "[redis]\nurl = 'http://[::1]:6379/0'")
+
+
+def test_what_is_no_secret_beside_them_is_shown(file: Path) -> None:
+    text = "[alerts]\nhooks = [{url = 'https://x', min_severity = 'loud'}]"
+    assert "alerts.hooks.0.min_severity = 'loud'" in fault(file, text)
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
