@@ -35,6 +35,7 @@ from daemon.config_values import (
     parse_markets,
     password_of,
     redis_address,
+    secrets_of,
     stream_address,
     time_zone,
     unversioned,
@@ -331,8 +332,8 @@ class Config(Section):
     def sensitive(self) -> tuple[str, ...]:
         """Every secret text that this configuration holds, for the log's masking."""
         hooks = [each for hook in self.alerts.hooks for each in (hook.url, hook.apprise) if each]
-        token = self.health.token.get_secret_value()
+        addresses = [each.get_secret_value() for each in (*hooks, self.health.ping_url)]
         passwords = [password_of(url) for url in (self.database.url, self.redis.url)]
-        ping = self.health.ping_url.get_secret_value()
-        told = [*self.secrets.values(), *(each.get_secret_value() for each in hooks), token, ping]
-        return tuple(each for each in told + passwords if each)
+        told = [*self.secrets.values(), self.health.token.get_secret_value(), *passwords]
+        told += [part for address in addresses for part in secrets_of(address)]
+        return tuple(dict.fromkeys(each for each in told if each))

@@ -12,7 +12,7 @@ from decimal import Decimal
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BeforeValidator, Field
@@ -28,6 +28,9 @@ DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 SIZE = re.compile(r"(\d+) ?(KB|MB|GB)")
 SIZE_BYTES = {"KB": 10**3, "MB": 10**6, "GB": 10**9}
 MARKET = re.compile(r"KRW-[A-Z0-9]{1,16}")
+
+SEPARATORS = re.compile(r"[/?&=@:#,;]")
+SHORTEST_PART = 8
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
@@ -161,8 +164,30 @@ def redis_address(value: str) -> str:
 
 
 def password_of(address: str) -> str:
-    """The password inside an address, "" for none."""
-    return unquote(urlsplit(address).password or "")
+    """The password inside an address or its query, "" for none."""
+    parts = urlsplit(address)
+    query = dict(parse_qsl(parts.query))
+    return unquote(parts.password or "") or query.get("password", "")
+
+
+def secrets_of(address: str) -> tuple[str, ...]:
+    """What is secret in the address of a webhook, a bot or a switch: the whole, and its parts.
+
+    Libraries tell of parts alone (apprise: `https://api.telegram.org/bot<token>/sendMessage`).
+    Host names, short parts and plain words such as `services` are no secrets; nor are numbers,
+    which would be taken out of the numbers of other lines.
+    """
+    scheme, _, rest = address.partition("://")
+    if scheme.lower() in {"http", "https"}:
+        place, _, path = rest.partition("/")
+        rest = f"{place.rpartition('@')[0]}/{path}"
+    parts = [each for part in SEPARATORS.split(rest) for each in (part, unquote(part))]
+    return (address, *(part for part in dict.fromkeys(parts) if _is_secret_part(part)))
+
+
+def _is_secret_part(part: str) -> bool:
+    is_word = re.fullmatch(r"[a-z_-]{1,15}", part) is not None
+    return len(part) >= SHORTEST_PART and not is_word and re.search("[A-Za-z]", part) is not None
 
 
 def time_zone(value: str) -> str:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 LEVELS = {"TRACE": 5, "DEBUG": 10, "INFO": 20, "WARNING": 30, "ERROR": 40, "CRITICAL": 50}
 QUIET = {
     "alembic": logging.WARNING,
+    "apprise": logging.WARNING,  # its DEBUG lines hold the whole address with the bot's token
     "apscheduler": logging.WARNING,
     "asyncio": logging.WARNING,
     "google_genai": logging.WARNING,

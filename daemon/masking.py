@@ -46,7 +46,8 @@ class Rule:
 
 
 RULES = (
-    Rule(("://",), re.compile(r"([A-Za-z][\w+.-]*://[^\s:/@\"']*):[^\s@\"']+@"), rf"\1:{MASK}@"),
+    # to the last @, which may stand in the password as well
+    Rule(("://",), re.compile(r"([A-Za-z][\w+.-]*://[^\s:/@\"']*):[^\s\"']+@"), rf"\1:{MASK}@"),
     Rule(("eyj",), re.compile(r"eyJ[\w-]{5,}\.[\w-]+(?:\.[\w-]*)?"), MASK),
     Rule(("aiza",), re.compile(r"AIza[\w-]{10,}"), MASK),
     Rule(

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import httpx
 import psycopg
@@ -25,10 +25,11 @@ ACCESS = "CANARYACCESSq7Zr2Vw9Lk4Tn8Xs1Bd6Hf3Gm5Jc"
 SECRET = "CANARYSECRETp3Yt6Ru9Ei2Wo5Qa8Sd1Fg4Hj7Kl"
 GEMINI = "SANDBOX-GEMINI-KEY-NOT-A-REAL-ONE"
 DATABASE = "CANARYDBPASSm4N7b0V3"
-REDIS = "CANARYREDISPASSk8J5h2"
+REDIS = "CANARYREDIS@PASSk8J5h2"
 TOKEN = "CANARYHEALTHTOKEN0a9S8d"
 HOOK = "CANARYHOOKPATHu6Y3t0R7"
 HOOK_KEY = "CANARYHOOKKEYi5O2p9L6"
+PING = "CANARYPINGPATHe4F7g1Q8"
 BALANCE = "31415926"
 SECRETS = {
     "access key": ACCESS,
@@ -39,6 +40,15 @@ SECRETS = {
     "health token": TOKEN,
     "hook's path": HOOK,
     "hook's key": HOOK_KEY,
+    "ping address": PING,
+}
+
+WRONG = {
+    "UPBITD_ALERTS__HOOKS": f'[{{"url": "hooks.example/services/{HOOK}?key={HOOK_KEY}"}}]',
+    "UPBITD_HEALTH__PING_URL": f"hc-ping.com/{PING}",
+    "UPBITD_REDIS__URL": f"redis:/:{REDIS}@h:6379/0",
+    "UPBITD_DATABASE__URL": f"mysql://upbitd:x@{DATABASE}@db.example/upbitd",
+    "UPBITD_HEALTH__TOKEN": TOKEN[:15],
 }
 
 CONFIG = """
@@ -68,6 +78,8 @@ delays = [0.05]
 [health]
 port = 0
 token = "{token}"
+ping_url = "http://127.0.0.1:1/{ping}"
+ping_every = "1s"
 [alerts]
 hooks = [
     {{exec = ["/bin/sh", "-c", {program}]}},
@@ -105,7 +117,8 @@ def told(
             CONFIG.format(
                 database=toml(with_password(url)),
                 base_url=toml(sandbox.base_url),
-                redis=REDIS,
+                redis=quote(REDIS, safe=""),
+                ping=PING,
                 token=TOKEN,
                 program=toml(f"cat >> {place}/stdin; env >> {place}/environment"),
                 hook=toml(hook),
@@ -167,6 +180,7 @@ def provoke(daemon: Daemon, sandbox: Sandbox, url: str) -> dict[str, str]:
     """Let everything go wrong once; return what the port says."""
     base = daemon.ready()
     daemon.until("alert.failed")
+    daemon.until("health.ping_failed")
     daemon.until("order.state", state="refused")
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(
@@ -197,7 +211,20 @@ def ask(config: Path, keys: Mapping[str, str]) -> dict[str, str]:
             env={**os.environ, **keys},
         )
         said[f"upbitd {command}"] = done.stdout + done.stderr
-    return said
+    return said | {variable: refuse(config, variable, text) for variable, text in WRONG.items()}
+
+
+def refuse(config: Path, variable: str, text: str) -> str:
+    """What a start says to a setting that holds a secret in the wrong form."""
+    done = subprocess.run(
+        [sys.executable, "-m", "daemon", "run", "--config", str(config)],
+        check=False,
+        capture_output=True,
+        text=True,
+        env={**os.environ, variable: text},
+    )
+    assert done.returncode == 2
+    return done.stdout + done.stderr
 
 
 def tables(url: str) -> dict[str, str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from daemon.config import Config, ConfigError, from_mapping, load, locate
-from daemon.config_values import Markets
+from daemon.config_values import Markets, secrets_of
 from jobs.gemini.model import Usage
 
 KEYS = {"GEMINI_API_KEY": "AIza-not-a-real-key-0001"}
@@ -417,6 +417,21 @@ def test_hooks_keep_their_addresses_secret(file: Path) -> None:
     assert program.timeout == timedelta(seconds=3)
     assert "https://hooks.example/abc" in config.sensitive()
     assert "hooks.example" not in repr(config)
+
+
+@pytest.mark.parametrize(
+    ("address", "parts"),
+    [
+        ("https://hooks.example/services/T1JJ3T3L2/x", ["T1JJ3T3L2"]),
+        ("https://hooks.example/x?key=abcDEF12&n=12345678", ["abcDEF12"]),
+        ("https://me:pa%40ss123@hooks.example/x", ["pa%40ss123", "pa@ss123"]),
+        ("tgram://123456789:AAFake_x-y/42", ["AAFake_x-y"]),
+        ("slack://TokenAAAA/TokenBBBB/#general", ["TokenAAAA", "TokenBBBB"]),
+        ("http://[bad", []),
+    ],
+)
+def test_the_parts_of_an_address_are_secrets_too(address: str, parts: list[str]) -> None:
+    assert secrets_of(address) == (address, *parts)
 
 
 @pytest.mark.parametrize(

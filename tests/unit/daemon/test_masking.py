@@ -61,6 +61,7 @@ def test_no_secret_survives_in_a_json_line(secret: str, before: str, after: str)
         ("postgresql://me:pw@db:5432/x?sslmode=require", ":pw@"),
         ("redis://:pw@cache/0", ":pw@"),
         ("could not connect to postgresql://me:p@ss@db/x", "p@ss"),
+        ("postgresql://me:p@tailpart@db/x", "tailpart"),
         ("host=db password=verysecret dbname=x", "verysecret"),
         ("host=db password='very secret' dbname=x", "very"),
         ("UPBIT_SECRET_KEY=verysecretkey", "verysecretkey"),
