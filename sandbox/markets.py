@@ -1,6 +1,6 @@
 """Names of the recorded markets, and rows of the market lists."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from types import MappingProxyType
 
 NAMES: Mapping[str, tuple[str, str]] = MappingProxyType(
@@ -26,7 +26,9 @@ CAUTIONS = (
 )
 
 
-def market_row(market: str, *, details: bool) -> dict[str, object]:
+def market_row(
+    market: str, *, details: bool, warning: bool = False, cautions: Collection[str] = ()
+) -> dict[str, object]:
     """A row of /market/all; a market without a known name goes by its coin's code."""
     coin = market.partition("-")[2]
     korean, english = NAMES.get(market, (coin, coin))
@@ -36,5 +38,6 @@ def market_row(market: str, *, details: bool) -> dict[str, object]:
         "english_name": english,
     }
     if details:
-        row["market_event"] = {"warning": False, "caution": dict.fromkeys(CAUTIONS, False)}
+        marks = {name: name in cautions for name in (*CAUTIONS, *cautions)}
+        row["market_event"] = {"warning": warning, "caution": marks}
     return row

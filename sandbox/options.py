@@ -63,6 +63,8 @@ class Options:
     ip_error: str = "no_authorization_ip"
     out_of_scope_status: int = 401
     offline: list[str] = field(default_factory=list)
+    warned: list[str] = field(default_factory=list)
+    cautions: dict[str, list[str]] = field(default_factory=dict)
     date_skew_s: float = 0.0
     ws_grid_ms: int = 100
     ws_idle_s: float = 60.0
@@ -89,9 +91,16 @@ class Options:
         wanted = (int, float) if isinstance(present, float) else type(present)
         if not isinstance(value, wanted) or isinstance(value, bool) != isinstance(present, bool):
             raise ValueError(f"{name}: {value!r} is not like {present!r}")
-        if isinstance(value, dict) and not all(isinstance(each, int) for each in value.values()):
-            raise ValueError(f"{name}: every limit is a whole number")
+        if isinstance(value, dict):
+            _check_table(name, value)
 
     def shown(self) -> dict[str, object]:
         """All options and their values."""
         return asdict(self)
+
+
+def _check_table(name: str, values: dict[object, object]) -> None:
+    if name == "limits" and not all(isinstance(each, int) for each in values.values()):
+        raise ValueError(f"{name}: every limit is a whole number")
+    if name == "cautions" and not all(isinstance(each, list) for each in values.values()):
+        raise ValueError(f"{name}: a list of marks for each market")

@@ -55,7 +55,16 @@ def market_all(ask: Ask) -> object:
     if wanted.lower() not in ("true", "false"):
         raise Quotation(TYPE_MISMATCH)
     details = wanted.lower() == "true"
-    return [market_row(market, details=details) for market in ask.venue.quotes.markets]
+    options = ask.venue.options
+    return [
+        market_row(
+            market,
+            details=details,
+            warning=market in options.warned,
+            cautions=options.cautions.get(market, ()),
+        )
+        for market in ask.venue.quotes.markets
+    ]
 
 
 def minute_candles(ask: Ask) -> object:

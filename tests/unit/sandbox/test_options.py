@@ -26,6 +26,7 @@ def test_changes_are_taken_over_and_shown() -> None:
         ({"quotas": 1}, "not like"),
         ({"limits": {"order": "8"}}, "whole number"),
         ({"offline": "KRW-BTC"}, "not like"),
+        ({"cautions": {"KRW-BTC": "X"}}, "a list of marks"),
     ],
 )
 def test_what_does_not_fit_is_named_and_changes_nothing(
