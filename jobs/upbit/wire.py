@@ -22,12 +22,17 @@ _STATES = frozenset(get_args(OrderState))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Market:
-    """A tradable pair such as KRW-BTC; `warning` is the exchange's caution mark."""
+    """A tradable pair such as KRW-BTC.
+
+    `warning` is the exchange's mark for markets that it may delist, `cautions` names what it found
+    odd of late (PRICE_FLUCTUATIONS and the like), sorted.
+    """
 
     market: str
     korean_name: str
     english_name: str
     warning: bool
+    cautions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,11 +187,15 @@ def parse_market(raw: object) -> Market:
     """Read a row of /market/all; without details `warning` is False."""
     row = Fields.of("market", raw)
     event = row.raw.get("market_event")
+    event = event if isinstance(event, dict) else {}
+    caution = event.get("caution")
+    marks = caution if isinstance(caution, dict) else {}
     return Market(
         market=row.text("market"),
         korean_name=row.text("korean_name"),
         english_name=row.text("english_name"),
-        warning=isinstance(event, dict) and event.get("warning") is True,
+        warning=event.get("warning") is True,
+        cautions=tuple(sorted(name for name, is_set in marks.items() if is_set is True)),
     )
 
 

@@ -66,6 +66,21 @@ def test_market_with_and_without_details() -> None:
     assert not wire.parse_market(row).warning
     assert not wire.parse_market({**row, "market_event": {"warning": False}}).warning
     assert wire.parse_market({**row, "market_event": {"warning": True}}).warning
+    marks = {"PRICE_FLUCTUATIONS": True, "DEPOSIT_AMOUNT_SOARING": True, "OTHER": False, "X": "yes"}
+    event = {"warning": False, "caution": marks}
+    assert wire.parse_market({**row, "market_event": event}).cautions == (
+        "DEPOSIT_AMOUNT_SOARING",
+        "PRICE_FLUCTUATIONS",
+    )
+    shapes: tuple[object, ...] = (
+        None,
+        [],
+        "x",
+        {"caution": None},
+        {"caution": ["PRICE_FLUCTUATIONS"]},
+    )
+    for odd in shapes:
+        assert wire.parse_market({**row, "market_event": odd}).cautions == ()
 
 
 def test_instrument() -> None:
