@@ -32,6 +32,7 @@ from daemon.config_values import (
     Rotation,
     database_address,
     is_loopback,
+    parse_market_list,
     parse_markets,
     password_of,
     redis_address,
@@ -42,6 +43,7 @@ from daemon.config_values import (
 )
 
 MARKETS = 'a list such as ["KRW-BTC", "KRW-ETH"], or "KRW-*", or {top = 10}'
+MARKET_LIST = 'a list of markets such as ["KRW-BTC", "KRW-ETH"]'
 DEFAULT_MARKETS = ("KRW-BTC", "KRW-ETH", "KRW-XRP", "KRW-SOL", "KRW-DOGE")
 
 
@@ -74,12 +76,22 @@ class TradingConfig(Section):
     """[trading]"""
 
     mode: Annotated[Literal["paper", "live"], Field(description='"paper" or "live"')] = "paper"
+    allow_warned: Annotated[bool, Field(description="true or false")] = False
+    exclude: Annotated[
+        tuple[str, ...], BeforeValidator(parse_market_list), Field(description=MARKET_LIST)
+    ] = ()
     markets: Annotated[Markets, BeforeValidator(parse_markets), Field(description=MARKETS)] = (
         Markets(names=DEFAULT_MARKETS)
     )
     paper_balance_krw: Annotated[
         Amount, Field(ge=10_000, le=10**15, description="an amount of 10000 KRW or more")
     ] = Decimal(10_000_000)
+
+    @model_validator(mode="after")
+    def _something_is_left(self) -> Self:
+        if self.markets.names and set(self.markets.names) <= set(self.exclude):
+            raise ValueError("exclude: leaves no market to trade")
+        return self
 
 
 class DatabaseConfig(Section):

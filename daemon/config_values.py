@@ -222,6 +222,13 @@ def parse_markets(value: object) -> object:
     raise ValueError("names no markets")
 
 
+def parse_market_list(value: object) -> object:
+    """Read a list of codes, which may be empty."""
+    if not isinstance(value, list | tuple):
+        raise ValueError("is no list")  # noqa: TRY004 - pydantic turns it into the one line
+    return _codes(value)
+
+
 def _codes(values: Sequence[object]) -> tuple[str, ...]:
     codes = [each for each in values if isinstance(each, str) and MARKET.fullmatch(each)]
     if len(codes) != len(values):

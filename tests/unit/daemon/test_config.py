@@ -74,6 +74,16 @@ WRONG = [
     ("[trading]\nmarkets = ['KRW-BTC', 'KRW-BTC']", "names a market twice"),
     ("[trading]\nmarkets = {top = 0}", "trading.markets = {'top': 0}: names no markets"),
     ("[trading]\nmarkets = {top = 3, of = 1}", "names no markets"),
+    ("[trading]\nallow_warned = 1", "trading.allow_warned = 1: allowed: true or false"),
+    ("[trading]\nexclude = ['XRP']", "trading.exclude = ['XRP']: 'XRP' is not the code of a KRW"),
+    (
+        "[trading]\nexclude = 'KRW-XRP'",
+        "trading.exclude = 'KRW-XRP': is no list; allowed: a list of",
+    ),
+    (
+        "[trading]\nmarkets = ['KRW-BTC']\nexclude = ['KRW-BTC', 'KRW-ETH']",
+        "leaves no market to trade",
+    ),
     ("[trading]\npaper_balance_krw = nan", "trading.paper_balance_krw = NaN: not a finite number"),
     ("[trading]\npaper_balance_krw = true", "trading.paper_balance_krw = true: not a number"),
     ("[redis]\nurl = 'http://x'", "redis.url = 'http://x': not a Redis URL"),
