@@ -62,7 +62,8 @@ class MarketInput:
     `market_data_id` names the snapshot that `price`, `change_rate` (signed share of yesterday's
     close) and `value_24h` come from; `name` is what the exchange calls the market, not trusted.
     `longer` are the features on larger candles, shortest first; `spread_pct` is the distance of
-    best ask and best bid in per cent of their middle, None where no book is looked at.
+    best ask and best bid in per cent of their middle, None where no book is looked at. `marks` are
+    what the exchange warns of: "WARNING" first (it may delist the market), then its caution marks.
     """
 
     market: str
@@ -76,6 +77,7 @@ class MarketInput:
     holding: Holding | None
     longer: tuple[Features, ...] = ()
     spread_pct: Decimal | None = None
+    marks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

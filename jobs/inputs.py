@@ -9,9 +9,10 @@ from jobs.decisions import Holding, MarketInput, Verdict
 from jobs.errors import ModelRejected
 from jobs.store.market_data import Snapshot
 from jobs.trading.ledger import Holding as Position
-from jobs.upbit.wire import Candle, Orderbook
+from jobs.upbit.wire import Candle, Market, Orderbook
 
 MINUTE = timedelta(minutes=1)
+WARNING = "WARNING"
 COUNT = features.WINDOW + 1
 """How many candles of each market are looked at, an unfinished one included."""
 
@@ -49,6 +50,7 @@ def market_input(
     *,
     longer: tuple[features.Features, ...] = (),
     spread_pct: Decimal | None = None,
+    marks: tuple[str, ...] = (),
 ) -> MarketInput:
     """One market as a source sees it; `position` is the daemon's own, None where it has none."""
     return MarketInput(
@@ -63,7 +65,13 @@ def market_input(
         holding=_relative(position, snapshot, computed.candle_ts),
         longer=longer,
         spread_pct=spread_pct,
+        marks=marks,
     )
+
+
+def marks_of(market: Market) -> tuple[str, ...]:
+    """The exchange's warning and caution marks, as a source is told of them."""
+    return (WARNING, *market.cautions) if market.warning else market.cautions
 
 
 def spread_pct(book: Orderbook) -> Decimal | None:

@@ -23,7 +23,7 @@ from jobs.store import signals as signal_store
 from jobs.store.db import Database
 from jobs.store.signals import NewSignal
 from jobs.trading.portfolio import Mode
-from jobs.upbit.wire import Candle, Orderbook
+from jobs.upbit.wire import Candle, Market, Orderbook
 
 MINUTE = timedelta(minutes=1)
 
@@ -35,7 +35,8 @@ class SignalsJob:
     `markets` tells which markets to decide about and what the exchange calls each. `unit` is the
     candles' length in minutes. A market is left out while its newest snapshot is older than
     `max_data_age_s`, or its newest finished candle ended longer ago than that. `longer` adds
-    features on larger candles, `books` the spread; without them there are none.
+    features on larger candles, `books` the spread, `marks` what the exchange warns of; without
+    them there are none.
     """
 
     db: Database
@@ -48,6 +49,7 @@ class SignalsJob:
     max_data_age_s: float = 180.0
     longer: LongerFeatures | None = None
     books: Callable[[Sequence[str]], Awaitable[Sequence[Orderbook]]] | None = None
+    marks: Callable[[], Awaitable[Mapping[str, Market]]] | None = None
 
     async def run(self, slot: Slot) -> int:
         """Decide about every market with a new candle; return how many signals were stored."""
@@ -76,6 +78,7 @@ class SignalsJob:
         computed = await asyncio.to_thread(_features, [windows[name] for name in chosen])
         longer = await self._longer(computed)
         spreads = await self._spreads(chosen)
+        marks = await self._marks(chosen)
         return Inputs(
             slot=slot,
             now=now,
@@ -88,6 +91,7 @@ class SignalsJob:
                     held.get(each.market),
                     longer=longer.get(each.market, ()),
                     spread_pct=spreads.get(each.market),
+                    marks=marks.get(each.market, ()),
                 )
                 for each in computed
             ),
@@ -112,6 +116,17 @@ class SignalsJob:
             logger.bind(event="signals.no_books", error=str(exc)).warning("No order books")
             return {}
         return {book.market: inputs.spread_pct(book) for book in books}
+
+    async def _marks(self, markets: Sequence[str]) -> Mapping[str, tuple[str, ...]]:
+        """Best effort: who places orders asks again, and refuses where nobody knows."""
+        if self.marks is None or not markets:
+            return {}
+        try:
+            found = await self.marks()
+        except JobError as exc:
+            logger.bind(event="signals.no_marks", error=str(exc)).warning("No caution marks")
+            return {}
+        return {name: inputs.marks_of(found[name]) for name in markets if name in found}
 
     async def _store(self, asking: Inputs, verdict: Verdict) -> int:
         asked = {market.market: market for market in asking.markets}

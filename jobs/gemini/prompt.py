@@ -16,7 +16,7 @@ from string import Template
 from jobs.decisions import Inputs, MarketInput
 from jobs.features import LONGER_NAMES, NAMES
 
-VERSION = "v2"
+VERSION = "v3"
 LONGEST_NAME = 40
 LONGEST_ERROR = 1000
 MILLION = Decimal(1_000_000)
@@ -26,6 +26,7 @@ FENCE = re.compile(r"<market_data>\s*(\{.*\})\s*</market_data>", re.DOTALL)
 FIRST = ("market", "name", "candle_utc", "price", "change_24h_pct", "value_24h_mkrw")
 LAST = ("position_return_pct", "position_minutes")
 SPREAD = "spread_pct"
+MARKS = "marks"
 
 
 def system_text(version: str = VERSION) -> str:
@@ -43,8 +44,10 @@ def render(inputs: Inputs, version: str = VERSION) -> str:
     """The prompt about all markets of `inputs`; the same inputs give the same text."""
     units = sorted({each.unit for market in inputs.markets for each in market.longer})
     has_books = any(market.spread_pct is not None for market in inputs.markets)
+    has_marks = any(market.marks for market in inputs.markets)
     columns = (
         *FIRST,
+        *((MARKS,) if has_marks else ()),
         *((SPREAD,) if has_books else ()),
         *NAMES,
         *(f"m{unit}_{name}" for unit in units for name in LONGER_NAMES),
@@ -93,6 +96,7 @@ def _values(market: MarketInput) -> dict[str, object]:
         "price": f"{market.price:f}",
         "change_24h_pct": f"{market.change_rate * 100:.2f}",
         "value_24h_mkrw": f"{market.value_24h / MILLION:.0f}",
+        MARKS: ", ".join(map(_label, market.marks)) or None,
         SPREAD: None if spread is None else f"{spread:.4f}",
         **market.features.values,
         **{

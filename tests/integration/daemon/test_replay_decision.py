@@ -72,7 +72,7 @@ async def test_every_decision_is_reproduced(
     assert (result.exit_code, told["replayed"]["differences"]) == (0, [])
     assert told["outcome"] == told["replayed"]["outcome"] == outcome
     assert told["markets"] == ["KRW-BTC", "KRW-ETH", "KRW-XRP"]
-    assert told["template"].startswith("v2:")
+    assert told["template"].startswith("v3:")
 
 
 async def test_a_person_sees_what_was_asked_answered_and_decided(
