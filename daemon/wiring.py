@@ -22,6 +22,7 @@ from jobs import ALL
 from jobs.candle_units import larger
 from jobs.longer import LongerFeatures
 from jobs.market import MarketJob
+from jobs.market_marks import MarketMarks
 from jobs.orders import OrdersJob
 from jobs.selection import Selection
 from jobs.shadow import ShadowedOrders, Unheard
@@ -72,11 +73,12 @@ def make_shift(
     resources = replace(resources, base=replace(resources.base, database=fenced))
     base = resources.base
     selection = _selection(resources)
-    orders = _orders_job(resources, leadership, selection)
+    marks = _marks(resources)
+    orders = _orders_job(resources, leadership, _bars(selection, marks))
     shadowed = _shadowed(resources, leadership, orders)
     running: dict[str, Callable[[Slot], Awaitable[int]]] = {
-        "market": _market_job(resources, selection).run,
-        "signals": _signals_job(resources, selection).run,
+        "market": _market_job(resources, selection, marks).run,
+        "signals": _signals_job(resources, selection, marks).run,
         "orders": orders.run if shadowed is None else shadowed.run,
         "upkeep": _upkeep_job(resources).run,
     }
@@ -122,8 +124,18 @@ def _selection(resources: Resources) -> Selection:
         names=markets.names,
         top=markets.top,
         ttl_s=config.cache.market_info_ttl.total_seconds(),
+        excluded=frozenset(config.trading.exclude),
         engaged=partial(engaged_markets, resources.base.database, _modes(config)),
     )
+
+
+def _bars(selection: Selection, marks: MarketMarks) -> Callable[[str], Awaitable[str | None]]:
+    """Why a market takes no entry, from whoever has a say; None when it does."""
+
+    async def why_no_entry(market: str) -> str | None:
+        return await selection.why_no_entry(market) or await marks.why_no_entry(market)
+
+    return why_no_entry
 
 
 def _modes(config: Config) -> tuple[Mode, ...]:
@@ -138,7 +150,19 @@ def _data_max_age_s(config: Config) -> float:
     return max(180.0, 3 * every.total_seconds())
 
 
-def _market_job(resources: Resources, selection: Selection) -> MarketJob:
+def _marks(resources: Resources) -> MarketMarks:
+    base = resources.base
+    return MarketMarks(
+        exchange=resources.upbit,
+        db=base.database,
+        clock=base.clock,
+        notifier=base.notifier,
+        held=partial(engaged_markets, base.database, (base.config.trading.mode,)),
+        allow_warned=base.config.trading.allow_warned,
+    )
+
+
+def _market_job(resources: Resources, selection: Selection, marks: MarketMarks) -> MarketJob:
     config = resources.base.config
     return MarketJob(
         client=resources.upbit,
@@ -149,10 +173,11 @@ def _market_job(resources: Resources, selection: Selection) -> MarketJob:
         history=config.jobs.market.history,
         max_concurrency=config.upbit.max_concurrency,
         snapshots=resources.caches.snapshots,
+        watch=marks.watch,
     )
 
 
-def _signals_job(resources: Resources, selection: Selection) -> SignalsJob:
+def _signals_job(resources: Resources, selection: Selection, marks: MarketMarks) -> SignalsJob:
     config = resources.base.config
     collected = config.jobs.market.candle_units
     unit = min(collected)
@@ -172,10 +197,15 @@ def _signals_job(resources: Resources, selection: Selection) -> SignalsJob:
             collected=frozenset(collected),
         ),
         books=resources.upbit.orderbooks if config.signals.spread else None,
+        marks=marks.current,
     )
 
 
-def _orders_job(resources: Resources, leadership: Leadership, selection: Selection) -> OrdersJob:
+def _orders_job(
+    resources: Resources,
+    leadership: Leadership,
+    why_no_entry: Callable[[str], Awaitable[str | None]],
+) -> OrdersJob:
     base = resources.base
     venue = exchange_of(base, base.database, resources.upbit)
     exchange = FencedExchange(venue, leadership.holds)
@@ -201,7 +231,7 @@ def _orders_job(resources: Resources, leadership: Leadership, selection: Selecti
         view=view,
         sleep=asyncio.sleep,
         settings=resources.caches.settings.current,
-        why_no_entry=selection.why_no_entry,
+        why_no_entry=why_no_entry,
     )
 
 

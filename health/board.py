@@ -124,8 +124,9 @@ def _position(row: PositionRow) -> list[Cell]:
     if row.unrealized_krw is not None and row.unrealized_pct is not None:
         pct = tag("span", signed(row.unrealized_pct, " %"), class_="sub")
         pnl = join(signed(row.unrealized_krw), pct)
+    marks = "" if row.marks is None else tag("span", row.marks, class_="sub")
     return [
-        ("key", row.market),
+        ("key", join(row.market, marks)),
         ("", number(row.volume)),
         ("", price(row.avg_price)),
         ("", price(row.last_price)),

@@ -64,13 +64,17 @@ class OrderRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PositionRow:
-    """One open position. `last_price` is the newest stored price, None when there is none."""
+    """One open position. `last_price` is the newest stored price, None when there is none.
+
+    `marks` is what the exchange warns of in its market.
+    """
 
     market: str
     volume: Decimal
     avg_price: Decimal
     last_price: Decimal | None
     opened_at: datetime | None
+    marks: str | None = None
 
     @property
     def value_krw(self) -> Decimal | None:

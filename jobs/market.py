@@ -5,7 +5,7 @@ Key:     candles (market, unit, start), where running twice changes nothing; a s
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from http import HTTPStatus
@@ -34,6 +34,7 @@ class MarketJob:
     Candles of each of `units` (minutes) are kept complete from `history` before now on. At most
     `max_concurrency` requests are in flight, and at most `pages_per_run` pages are fetched in a
     run, the newest candles of all markets first; the rest of a long history follows in later runs.
+    `watch` is looked at last.
     """
 
     client: UpbitClient
@@ -46,6 +47,7 @@ class MarketJob:
     pages_per_run: int = 300
     plan: CandlePlan = field(default_factory=CandlePlan)
     snapshots: Snapshots | None = None
+    watch: Callable[[], Awaitable[None]] | None = None
 
     async def run(self, slot: Slot) -> int:  # noqa: ARG002 - every job is handed its slot
         """Fetch and store; return how many rows are new or different.
@@ -56,6 +58,7 @@ class MarketJob:
         run = _Run(self)
         await run.store_tickers()
         await run.store_candles()
+        await run.watch()
         run.raise_failure()
         return run.rows
 
@@ -98,6 +101,14 @@ class _Run:
         due = self._job.plan.due(self._job.pages_per_run)
         for start in range(0, len(due), BATCH):
             await self._store_batch(due[start : start + BATCH])
+
+    async def watch(self) -> None:
+        """Look at what the exchange says of its markets besides prices."""
+        if self._job.watch is not None:
+            try:
+                await self._job.watch()
+            except JobError as exc:
+                self._fail(exc, "marks")
 
     async def _fetch_tickers(self) -> list[Ticker]:
         client, selection = self._job.client, self._job.selection

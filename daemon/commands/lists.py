@@ -141,6 +141,8 @@ def positions(
         "realized_krw": "REALIZED KRW",
         "opened_at": "OPENED",
     }
+    if any(row.warning or row.cautions for row in rows):
+        columns |= {"warning": "WARNED", "cautions": "CAUTIONS"}
     show(rows, columns, as_json=as_json, empty="No positions.")
 
 

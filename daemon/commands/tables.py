@@ -86,6 +86,8 @@ def plain(value: Any) -> str:
         return value.astimezone().strftime("%Y-%m-%d %H:%M:%S")
     if isinstance(value, Decimal):
         return number(value)
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "-"
     return f"{value:.3f}" if isinstance(value, float) else str(value)
 
 

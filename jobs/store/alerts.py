@@ -275,6 +275,13 @@ async def close_silently(db: Database, incident: str, at: datetime) -> dict[str,
         return untold
 
 
+async def open_incidents(db: Database, kind: str) -> set[str]:
+    """The keys of the open alerts of one kind."""
+    is_open = (alerts.c.kind == kind) & alerts.c.resolved_at.is_(None)
+    async with db.begin() as tx:
+        return set((await tx.execute(select(alerts.c.incident).where(is_open))).scalars())
+
+
 async def undelivered(db: Database) -> int:
     """How many deliveries wait."""
     waiting = select(func.count()).where(deliveries.c.delivered_at.is_(None))

@@ -69,12 +69,13 @@ class OrderLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PositionLine:
-    """One open position."""
+    """One open position; `marks` is what the exchange warns of in its market."""
 
     market: str
     volume: Decimal
     avg_price: Decimal
     opened_at: datetime | None
+    marks: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,7 +161,11 @@ FROM orders WHERE mode = %(mode)s ORDER BY created_at DESC, id DESC LIMIT %(rows
 """
 
 POSITIONS: Final = """
-SELECT market, volume, avg_price, opened_at
+SELECT market, volume, avg_price, opened_at,
+       (SELECT nullif(concat_ws(', ', CASE WHEN warning THEN 'WARNING' END,
+                                (SELECT string_agg(mark, ', ')
+                                 FROM jsonb_array_elements_text(cautions) AS mark)), '')
+        FROM markets WHERE markets.market = positions.market) AS marks
 FROM positions WHERE mode = %(mode)s AND volume > 0 ORDER BY market
 """
 

@@ -9,10 +9,18 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import Row, Select, and_, func, literal, select, true, tuple_
+from sqlalchemy import Row, Select, and_, false, func, literal, literal_column, select, true, tuple_
 
 from jobs.store.db import Database
-from jobs.store.tables import alert_deliveries, alerts, job_runs, market_data, orders, positions
+from jobs.store.tables import (
+    alert_deliveries,
+    alerts,
+    job_runs,
+    market_data,
+    markets,
+    orders,
+    positions,
+)
 from jobs.store.tables import signals as signals_table
 
 
@@ -75,7 +83,8 @@ class SignalRow:
 class PositionRow:
     """One position at the newest stored price of its market, None where there is none.
 
-    `unrealized_krw` is what selling everything at that price would win, before fees.
+    `unrealized_krw` is what selling everything at that price would win, before fees. `warning` and
+    `cautions` are the exchange's marks, as it listed the market last.
     """
 
     market: str
@@ -86,6 +95,8 @@ class PositionRow:
     realized_krw: Decimal
     opened_at: datetime | None
     updated_at: datetime
+    warning: bool
+    cautions: list[str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,8 +211,12 @@ def position_query(
             c.realized_krw,
             c.opened_at,
             c.updated_at,
+            func.coalesce(markets.c.warning, false()).label("warning"),
+            func.coalesce(markets.c.cautions, literal_column("'[]'::jsonb")).label("cautions"),
         )
-        .select_from(positions.outerjoin(last, true()))
+        .select_from(
+            positions.outerjoin(last, true()).outerjoin(markets, markets.c.market == c.market)
+        )
         .where(c.mode == mode)
         .order_by(c.opened_at.desc().nulls_last(), c.market)
         .limit(page.limit)

@@ -376,6 +376,15 @@ reconciliations = Table(
     Column("runs", BigInteger, nullable=False, server_default=text("1")),
 )
 
+markets = Table(
+    "markets",
+    metadata,
+    Column("market", Text, primary_key=True),
+    _text("english_name"),
+    Column("warning", Boolean, nullable=False, server_default=text("false")),
+    Column("cautions", JSONB, nullable=False, server_default=text("'[]'")),
+)
+
 leadership = Table(
     "leadership",
     metadata,

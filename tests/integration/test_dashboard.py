@@ -140,7 +140,14 @@ async def test_open_positions_have_the_newest_price(database: Database) -> None:
         ("paper", "KRW-XRP", 1),
         ("live", "KRW-SOL", 1),
     )
+    await run(
+        database,
+        "INSERT INTO markets (market, english_name, warning, cautions) VALUES (%s, 'x', %s, %s)",
+        ("KRW-BTC", False, "[]"),
+        ("KRW-XRP", True, '["PRICE_FLUCTUATIONS", "X"]'),
+    )
     read = await dashboard_of(database, Time()).current()
+    assert [each.marks for each in read.positions] == [None, "WARNING, PRICE_FLUCTUATIONS, X"]
     assert [(each.market, each.last_price) for each in read.positions] == [
         ("KRW-BTC", Decimal(110)),
         ("KRW-XRP", None),

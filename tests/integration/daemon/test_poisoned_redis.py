@@ -23,6 +23,7 @@ from daemon.config import load
 from daemon.resources import Resources
 from jobs.decisions import Inputs, Verdict
 from jobs.errors import RateLimited
+from jobs.market_marks import MarketMarks
 from jobs.selection import Selection
 from jobs.spec import Slot
 from jobs.store import candles
@@ -69,7 +70,7 @@ class Poisoned:
     async def orders(self) -> None:
         """One pass of the orders job as the daemon wires it."""
         leadership: Any = SimpleNamespace(epoch=1, holds=lambda: True)
-        job = wiring._orders_job(self.resources, leadership, self.selection)
+        job = wiring._orders_job(self.resources, leadership, self.selection.why_no_entry)
         job = replace(job, sleep=self.trading.clock.sleep)
         slot = Slot(job="orders", scheduled_at=self.trading.clock(), run_id="run")
         await job.run(slot)
@@ -77,8 +78,18 @@ class Poisoned:
     @property
     def selection(self) -> Selection:
         """The markets, as the daemon chooses them at this exchange."""
+        return wiring._selection(self.listing)
+
+    @property
+    def marks(self) -> MarketMarks:
+        """What this exchange warns of."""
+        return wiring._marks(self.listing)
+
+    @property
+    def listing(self) -> Resources:
+        """The resources with an exchange that lists its market."""
         upbit: Any = Exchange(self.trading)
-        return wiring._selection(replace(self.resources, upbit=upbit))
+        return replace(self.resources, upbit=upbit)
 
     @property
     def sides(self) -> list[str]:
@@ -165,7 +176,7 @@ async def test_the_model_is_told_what_postgres_says(poisoned: Poisoned) -> None:
     await candles.upsert(
         poisoned.trading.db, [_candle(start - n * timedelta(minutes=1)) for n in range(1, 61)]
     )
-    job = wiring._signals_job(poisoned.resources, poisoned.selection)
+    job = wiring._signals_job(poisoned.resources, poisoned.selection, poisoned.marks)
     await job.run(Slot(job="signals", scheduled_at=start, run_id="run"))
     (asked,) = poisoned.source.asked
     (market,) = asked.markets

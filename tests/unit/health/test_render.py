@@ -245,6 +245,13 @@ def test_a_position_without_a_cost_has_no_percentage() -> None:
     assert "KRW-DOGE 1,000 0 390 390,000 — —" in words(render(replace(EMPTY, positions=[free])))
 
 
+def test_a_marked_market_is_shown_beside_its_name() -> None:
+    marked = replace(POSITION, marks="WARNING, <PRICE_FLUCTUATIONS>")
+    assert "KRW-DOGE WARNING, <PRICE_FLUCTUATIONS> 1,000" in words(
+        render(replace(EMPTY, positions=[marked]))
+    )
+
+
 def test_a_failed_job_shows_its_reason() -> None:
     jobs = [replace(JOB, outcome="failed", reason="Unavailable: gone")]
     assert "failed Unavailable: gone" in words(render(replace(EMPTY, jobs=jobs)))
