@@ -25,6 +25,7 @@ from daemon.slow_queries import timed_cursor
 from jobs.errors import Permanent, Unavailable
 from jobs.spec import current_lane
 from jobs.store.db import Database, PoolExhausted, PoolStats, translated
+from jobs.store.text_adapters import adapt
 
 CONNECT_TIMEOUT_S = 5
 RETRY_S = 0.1
@@ -231,6 +232,7 @@ def _make_pool(url: str, options: PoolOptions) -> _Pool:
     prepare = f"SET statement_timeout = {timeout_ms}; SET timezone = 'UTC'"
 
     async def configure(connection: _Connection) -> None:
+        adapt(connection)
         await connection.execute(prepare.encode())
 
     pool = _Pool(
