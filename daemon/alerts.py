@@ -18,6 +18,7 @@ from jobs.errors import JobError
 from jobs.spec import Clock, Incident
 from jobs.store import alerts as store
 from jobs.store.db import Database
+from jobs.untrusted import clean, cut
 
 POLL_S = 5.0
 STORE_TIMEOUT_S = 5.0
@@ -301,8 +302,7 @@ class Outbox:
 
     def _clean(self, text: str) -> str:
         """The text masked, short, and without what a table or JSON cannot hold."""
-        whole = self._mask(text).replace("\0", "�").encode("utf-8", "replace").decode()
-        return whole if len(whole) <= LONGEST_TEXT else f"{whole[:LONGEST_TEXT]}…"
+        return self._mask(clean(cut(text, LONGEST_TEXT)))  # cut first: masking a long text is slow
 
 
 def wait_s(attempts: int) -> float:

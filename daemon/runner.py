@@ -23,12 +23,14 @@ from jobs.spec import (
     current_tally,
 )
 from jobs.store.fence import StaleEpoch
+from jobs.untrusted import clean, cut
 
 Outcome = Literal["ok", "failed", "timeout", "deferred", "cancelled"]
 MISSED = "missed"
 PAUSED = "paused"
 EXHAUSTED = "retries exhausted"
 NO_BUDGET = "retry budget spent"
+LONGEST_ERROR = 4000
 
 
 class _Taken(Exception):
@@ -244,7 +246,7 @@ class Runner:
             attempts=progress.attempts,
             waited_s=round(progress.waited_s, 6),
             error_type=None if error is None else type(error).__name__,
-            error=None if error is None else self._means.mask(str(error).replace("\x00", "\ufffd")),
+            error=None if error is None else self._told(error),
             api_calls=tally.api_calls,
             rows=ending.rows or tally.rows,
             tokens_in=tally.tokens_in,
@@ -252,6 +254,10 @@ class Runner:
             tokens_thought=tally.tokens_thought,
             cost_usd=tally.cost_usd,
         )
+
+    def _told(self, error: BaseException) -> str:
+        """What the error says, fit for a table, a log line and a message."""
+        return self._means.mask(clean(cut(str(error), LONGEST_ERROR)))
 
     async def _follow_up(self, metric: JobMetric, ending: Ending) -> None:
         if ending.deferred_s is not None:

@@ -18,11 +18,14 @@ from jobs.errors import Transient
 from jobs.spec import Clock, Slot, current_lane
 from jobs.store import runs
 from jobs.store.db import Database
-from jobs.store.fence import Fence
+from jobs.store.fence import Fence, StaleEpoch
 
 BATCH = 1000
 FLUSH_EVERY_S = 0.5
 FLUSH_WITHIN_S = 5.0
+PASSING = (Transient, StaleEpoch, TimeoutError)
+"""What says nothing about a row: it is written later, or by who leads next."""
+UNTOLD = "(the database refused the text)"
 NOT_IN_ROW = ("success", "lateness_s")
 IN_ROW = tuple(each.name for each in fields(JobMetric) if each.name not in NOT_IN_ROW)
 
@@ -117,9 +120,37 @@ class SlotLedger:
         async with self._flushing:
             while self._unwritten:
                 batch = [self._unwritten[i] for i in range(min(BATCH, len(self._unwritten)))]
-                await runs.record(self._db, [_row(metric) for metric in batch])
+                await self._write([_row(metric) for metric in batch])
                 for _ in batch:
                     self._unwritten.popleft()
+
+    async def _write(self, rows: list[dict[str, object]]) -> None:
+        """Write the rows, each by itself when the database refuses them together."""
+        try:
+            await runs.record(self._db, rows)
+        except PASSING:
+            raise
+        except Exception as error:  # noqa: BLE001 - one odd row must hold neither others nor the writer
+            logger.bind(event="slots.refused", rows=len(rows), error=str(error)).error(
+                "The database refuses slot rows; they are written one by one"
+            )
+            for row in rows:
+                await self._write_alone(row)
+
+    async def _write_alone(self, row: dict[str, object]) -> None:
+        """Write one row, without its texts when they are what is refused."""
+        for attempt in (row, _without_texts(row)):
+            try:
+                await runs.record(self._db, [attempt])
+            except PASSING:
+                raise
+            except Exception as error:  # noqa: BLE001 - as above
+                why = str(error)
+            else:
+                return
+        logger.bind(event="slots.lost", job=row["job"], run_id=row["run_id"], error=why).critical(
+            "A slot's row cannot be written and is dropped; its metric line is all there is"
+        )
 
     async def flush_forever(self) -> None:
         """Write rows as they come until cancelled; outlive the database's absences."""
@@ -128,10 +159,14 @@ class SlotLedger:
             try:
                 async with asyncio.timeout(FLUSH_WITHIN_S):
                     await self.flush()
-            except (Transient, TimeoutError) as error:
+            except PASSING as error:
                 why = str(error) or f"no answer within {FLUSH_WITHIN_S:g} s"
                 logger.bind(event="slots.waiting", rows=self.unwritten, error=why).warning(
                     "Slot rows wait for the database"
+                )
+            except Exception:  # noqa: BLE001 - the writer outlives every bug but its own loop's
+                logger.bind(event="job.bug", rows=self.unwritten).exception(
+                    "Writing slot rows has a bug; they wait"
                 )
             self._on_flush()
             self._wake.clear()
@@ -174,6 +209,14 @@ class SlotLedger:
 
 def _row(metric: JobMetric) -> dict[str, object]:
     return {name: getattr(metric, name) for name in IN_ROW}
+
+
+def _without_texts(row: dict[str, object]) -> dict[str, object]:
+    """The row with what others may have written in it replaced."""
+    return {
+        name: UNTOLD if name in ("reason", "error") and value is not None else value
+        for name, value in row.items()
+    }
 
 
 def _cancelled(each: runs.Abandoned, reason: str, at: datetime) -> JobMetric:

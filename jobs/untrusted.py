@@ -68,15 +68,17 @@ def clean(text: str) -> str:
     return _HARMFUL.sub(_REPLACEMENT, text)
 
 
-def one_line(text: str, longest: int = LONGEST_TEXT) -> str:
-    """The text clean, on one line, with at most `longest` characters.
+def cut(text: str, longest: int) -> str:
+    """The text, or so much of its beginning.
 
-    A cut text ends before the word that the cut would split: half a secret is masked by nobody.
+    It ends before the word that the cut would split: half a secret is masked by nobody.
     """
-    found = clean(" ".join(text[: 4 * longest].split()))
-    if len(found) <= longest and len(text) <= 4 * longest:
-        return found
-    return _END_OF_WORD.sub("", found[:longest]).rstrip() + "…"
+    return text if len(text) <= longest else f"{_END_OF_WORD.sub('', text[:longest]).rstrip()}…"
+
+
+def one_line(text: str, longest: int = LONGEST_TEXT) -> str:
+    """The text clean, on one line, with at most `longest` characters as `cut` leaves them."""
+    return cut(clean(" ".join(cut(text, 4 * longest).split())), longest)
 
 
 def beginning(content: bytes | str, longest: int = 120) -> str:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from daemon.board import JobBoard
@@ -18,7 +18,7 @@ from daemon.leader import Claim, Leadership
 from daemon.metrics import JobMetric
 from daemon.scheduler import Schedule
 from daemon.slot_clock import SlotClock
-from daemon.slots import SlotLedger, new_slot, skipped
+from daemon.slots import UNTOLD, SlotLedger, new_slot, skipped
 from daemon.status import ProcessStatus
 from health.watchdog import Heartbeats
 from jobs.errors import Unavailable
@@ -227,3 +227,59 @@ async def test_the_newest_slots_are_those_that_a_schedule_named(database: Databa
     assert await runs.newest_repeated(database, 2, AT - 60 * S, AT) == {
         "market": AT - 9 * S + 2 * US
     }
+
+
+HOSTILE = "bad \ud800 text \x00 \x1b[2J \u202e"
+
+
+async def test_a_text_that_postgres_cannot_hold_is_stored_without_it(database: Database) -> None:
+    ledger = SlotLedger(database, Lines(), now)
+    metric = replace(skipped(new_slot("orders", AT), HOSTILE, now()), error=HOSTILE)
+    ledger.close(metric)
+    await ledger.flush()
+    assert await rows(database) == [(AT, "skipped", "bad � text � �[2J �")]
+    assert ledger.unwritten == 0
+
+
+async def test_one_row_that_is_refused_costs_its_texts_and_no_other_row(
+    database: Database,
+) -> None:
+    """A row beyond what the columns take: here a text that a constraint of the test refuses."""
+    async with database.begin() as tx:
+        await tx.execute(
+            text("ALTER TABLE job_runs ADD CHECK (error IS NULL OR error NOT LIKE 'odd%')")
+        )
+        await tx.execute(text("ALTER TABLE job_runs ADD CHECK (job <> 'never')"))
+    ledger = SlotLedger(database, Lines(), now)
+    for number, error in enumerate((None, "odd one", None)):
+        made = skipped(new_slot("orders", AT + number * S), f"reason {number}", now())
+        ledger.close(replace(made, error=error))
+    ledger.close(skipped(new_slot("never", AT), "", now()))
+    await ledger.flush()
+    assert [row[2] for row in await rows(database)] == ["reason 0", UNTOLD, "reason 2"]
+    assert ledger.unwritten == 0
+
+
+async def test_the_writer_outlives_a_bug_and_writes_what_waits(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passed = asyncio.Event()
+    ledger = SlotLedger(database, Lines(), now, on_flush=passed.set)
+    with monkeypatch.context() as patch:
+        patch.setattr(ledger, "_write", _broken)
+        ledger.close(skipped(new_slot("orders", AT), "", now()))
+        writer = asyncio.create_task(ledger.flush_forever())
+        async with asyncio.timeout(10):
+            await passed.wait()
+    assert ledger.unwritten == 1
+    async with asyncio.timeout(10):
+        while ledger.unwritten:
+            passed.clear()
+            await passed.wait()
+    assert not writer.done()
+    writer.cancel()
+    assert len(await rows(database)) == 1
+
+
+async def _broken(_: object) -> None:
+    raise RecursionError
