@@ -86,12 +86,17 @@ class OrdersJob:
     async def run(self, slot: Slot) -> int:
         """Do one pass; return how many rows it wrote. Raises the first trouble, transient first."""
         work = _Pass(job=self, settings=await self._settings_in_force(), run_id=slot.run_id)
-        await work.unhalt()
-        await work.tend_open()
-        await work.leave()
-        await work.enter()
-        await work.look_after_placing()
-        await work.keep_equity()
+        steps = (
+            work.unhalt,
+            work.tend_open,
+            work.leave,
+            work.enter,
+            work.look_after_placing,
+            work.keep_equity,
+        )
+        for step in steps:
+            with work.keeping_bugs():
+                await step()
         work.raise_first()
         return work.rows
 
@@ -113,7 +118,7 @@ class _Pass:
     run_id: str
     rows: int = 0
     placed: list[OrderRow] = field(default_factory=list)
-    errors: list[JobError] = field(default_factory=list)
+    errors: list[Exception] = field(default_factory=list)
     prices: dict[str, Decimal] = field(default_factory=dict)
     money: Money | None = None
 
@@ -121,7 +126,8 @@ class _Pass:
     def keeping(self, market: str | None = None) -> Iterator[None]:
         """Keep a failure of the block for the end, so that the rest is still tried."""
         try:
-            yield
+            with self.keeping_bugs(market):
+                yield
         except JobError as exc:
             self.errors.append(exc)
             logger.bind(
@@ -130,6 +136,22 @@ class _Pass:
                 error_type=type(exc).__name__,
                 error=str(exc),
             ).warning("A step of the orders job failed")
+
+    @contextmanager
+    def keeping_bugs(self, market: str | None = None) -> Iterator[None]:
+        """Keep what nobody expected for the end as well; failures that we understand pass.
+
+        One answer that no reader was written for ended every pass before the exits of all markets.
+        """
+        try:
+            yield
+        except JobError:
+            raise
+        except Exception as exc:  # noqa: BLE001 - the boundary between one market or step and the rest
+            self.errors.append(exc)
+            logger.bind(event="job.bug", market=market).exception(
+                "A step of the orders job raised what it should not"
+            )
 
     def raise_first(self) -> None:
         """Raise what was kept: the first transient trouble, else the first of all."""

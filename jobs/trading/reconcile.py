@@ -155,6 +155,12 @@ async def _tend_all(desk: Desk, findings: _Findings, timeout_s: float) -> None:
             passing = passing or exc
         except JobError as exc:
             findings.mismatches.append(_about_order(order.market, order.identifier, str(exc)))
+        except Exception as exc:  # noqa: BLE001 - a bug about one order is a mismatch in its market
+            logger.bind(event="job.bug", market=order.market).exception(
+                "Following an order raised what it should not"
+            )
+            why = f"following it failed: {type(exc).__name__}: {exc}"
+            findings.mismatches.append(_about_order(order.market, order.identifier, why))
     if passing is not None:
         raise passing
 

@@ -596,3 +596,34 @@ async def test_what_is_engaged_is_what_is_held_or_ordered(trading: Trading) -> N
     assert [order.state for order in await trading.orders()] == ["done", "wait"]
     assert await position_store.engaged_markets(trading.db, ["live"]) == {BTC, ETH}
     assert await position_store.engaged_markets(trading.db, ["paper"]) == frozenset()
+
+
+# -- trouble that nobody foresaw ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("error", [RecursionError, ArithmeticError, UnicodeError, KeyError])
+@pytest.mark.parametrize("deep", [False, True], ids=["pass", "reconciliation"])
+async def test_a_bug_about_one_order_stops_no_other_markets_exit(
+    trading: Trading, monkeypatch: pytest.MonkeyPatch, error: type[Exception], *, deep: bool
+) -> None:
+    await hold(trading)
+    trading.venue.quote(Decimal(5_000_000), ETH, depth=Decimal(0))
+    await trading.signal("buy", ETH)
+    await trading.run(after_s=60)
+    assert [o.state for o in await trading.orders()][-1] == "wait"
+    ask = trading.venue.order
+
+    async def odd(*, identifier: str | None = None, uuid: str | None = None) -> Order | None:
+        found = await ask(identifier=identifier, uuid=uuid)
+        if found is not None and found.market == ETH:
+            raise error
+        return found
+
+    monkeypatch.setattr(trading.venue, "order", odd)
+    trading.venue.quote(PRICE * Decimal("0.8"), depth=Decimal(1000))
+    if deep:
+        await trading.run(after_s=300)
+    else:
+        with pytest.raises(error):
+            await trading.run(after_s=10)
+    assert (await trading.holding()).volume == 0

@@ -20,6 +20,10 @@ def a_pass() -> _Pass:
     return _Pass(job=job, settings=Settings(), run_id="run")
 
 
+def fail(error: Exception) -> None:
+    raise error
+
+
 def met(*errors: JobError) -> _Pass:
     work = a_pass()
     for error in errors:
@@ -41,6 +45,23 @@ def test_transient_trouble_is_raised_before_permanent_and_the_first_of_each() ->
         met(bad, BadData("d")).raise_first()
 
 
-def test_a_bug_is_not_kept_but_raised_at_once() -> None:
-    with pytest.raises(ZeroDivisionError), a_pass().keeping():
-        raise ZeroDivisionError
+def test_a_bug_is_a_line_and_is_raised_at_the_end(log_records: list[Any]) -> None:
+    work = a_pass()
+    with work.keeping("KRW-BTC"):
+        fail(RecursionError("deep"))
+    with work.keeping("KRW-ETH"):
+        fail(ZeroDivisionError())
+    told = [each["extra"] for each in log_records if each["extra"].get("event") == "job.bug"]
+    assert [each["market"] for each in told] == ["KRW-BTC", "KRW-ETH"]
+    with pytest.raises(RecursionError):
+        work.raise_first()
+
+
+def test_between_steps_failures_that_we_understand_still_end_the_pass() -> None:
+    work = a_pass()
+    with pytest.raises(Unavailable), work.keeping_bugs():
+        raise Unavailable("the database is away")
+    with work.keeping_bugs():
+        fail(ArithmeticError())
+    with pytest.raises(ArithmeticError):
+        work.raise_first()
