@@ -56,7 +56,7 @@ from health.server import CannotListen
 from health.watchdog import Heartbeats, Watchdog, pulse
 from jobs.errors import JobError
 from jobs.gates import Gates
-from jobs.spec import boot_s
+from jobs.spec import Incident, boot_s
 from jobs.store.db import Database
 from jobs.store.listener import listen
 
@@ -152,7 +152,7 @@ async def serve(host: Host) -> int:
         async with AsyncExitStack() as stack:
             notify = Notify.from_environ(host.environ)
             opened = await _open(host, stack)
-            background = Background(_ends_the_daemon(stop))
+            background = Background(_ends_the_daemon(stop), partial(_tell_of_task, opened.outbox))
             await _watch_over(host, opened, notify, background, stack)
             stack.callback(notify.stopping, "stopping")
             try:
@@ -165,6 +165,26 @@ async def serve(host: Host) -> int:
 
 def _ends_the_daemon(stop: Stop) -> Callable[[str], None]:
     return lambda task: stop.ask(f"the task {task} ended", code=CRASHED)
+
+
+async def _tell_of_task(outbox: Outbox, task: str, error: Exception | None) -> None:
+    """Tell a person of a task that failed, or that it is well again."""
+    incident = f"task:{task}"
+    if error is None:
+        await outbox.resolve(incident)
+        return
+    await outbox.notify(
+        Incident(
+            kind="permanent_failure",
+            severity="critical",
+            incident=incident,
+            title=f"The task {task} failed",
+            message=f"{task} failed and is started again; the rest of the daemon goes on: {error}",
+            error_type=type(error).__name__,
+            error=str(error),
+            advice="report the traceback of the log line daemon.task_failed: this is a bug",
+        )
+    )
 
 
 async def _open(host: Host, stack: AsyncExitStack) -> Opened:
@@ -261,7 +281,7 @@ async def _flush(ledger: SlotLedger) -> None:
     try:
         async with asyncio.timeout(FLUSH_S):
             await ledger.flush()
-    except (JobError, TimeoutError) as error:
+    except Exception as error:  # noqa: BLE001 - the last rows must not turn a stop into a crash
         logger.bind(event="slots.unwritten", rows=ledger.unwritten, error=str(error)).error(
             "Slot rows were not written before the end"
         )
@@ -279,25 +299,25 @@ async def _watch_over(
     beats, resources = host.heartbeats, opened.resources
     for lane, critical in (("loop", True), ("writer", True), ("alerts", False)):
         beats.expect(lane, LANE_LIMIT_S, critical=critical)
-    background.start("pulse", pulse(beats))
-    background.start("slots", opened.ledger.flush_forever())
-    background.start("alerts", opened.outbox.deliver_forever())
-    background.start("controls", opened.controls.listen())
-    background.start("gates", opened.gates.run(resources.base.database))
+    background.keep("pulse", partial(pulse, beats))
+    background.keep("slots", opened.ledger.flush_forever)
+    background.keep("alerts", opened.outbox.deliver_forever)
+    background.keep("controls", opened.controls.listen)
+    background.keep("gates", partial(opened.gates.run, resources.base.database))
     caches = resources.caches
-    background.start("changes", listen(host.database_url, caches.ears()))
+    background.keep("changes", partial(listen, host.database_url, caches.ears()))
     if caches.shared is not None:
-        background.start("shared cache", caches.follow())
-    background.start("cache report", report_hourly(caches.stats, opened.outbox))
+        background.keep("shared cache", caches.follow)
+    background.keep("cache report", partial(report_hourly, caches.stats, opened.outbox))
     caches.watch(opened.metrics)
     watch_pool(opened.metrics, resources.base.database.pool_stats)
     await caches.warm(host.config.trading.markets.names)
     if host.server is not None:
-        background.start("postgres", host.server.watch(sleep=asyncio.sleep))
+        background.keep("postgres", partial(host.server.watch, sleep=asyncio.sleep))
     examiner = _examiner(host, opened)
-    background.start("probes", examiner.run())
+    background.keep("probes", examiner.run)
     for name, watch in watches(_means(host, opened, examiner)):
-        background.start(name, watch)
+        background.keep(name, watch)
     _open_port(host, opened, examiner, stack)
     notify.ready("running")
     words = LastWords(opened.outbox, beats)

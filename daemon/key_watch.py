@@ -38,6 +38,9 @@ class KeyWatch:
                     "When the key expires cannot be told now"
                 )
                 wait_s = AGAIN_S
+            except Exception:  # noqa: BLE001 - an odd answer about keys must not end the monitor
+                logger.bind(event="job.bug").exception("The key's expiry check has a bug")
+                wait_s = AGAIN_S
             await sleep(wait_s)
 
     async def look(self) -> None:

@@ -1,10 +1,10 @@
 """The tasks that tell people of trouble that no job would tell of."""
 
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from daemon.background import Work
 from daemon.config import Config
 from daemon.dead_man import DeadMan
 from daemon.key_watch import KeyWatch
@@ -35,7 +35,7 @@ class Means:
         return self.snapshot().status is not Status.UNHEALTHY and self.heartbeats.alive()[0]
 
 
-def watches(means: Means) -> Iterator[tuple[str, Coroutine[Any, Any, None]]]:
+def watches(means: Means) -> Iterator[tuple[str, Work]]:
     """Yield each watch that the configuration asks for, by name."""
     config = means.config
     watched = Watched(
@@ -46,7 +46,7 @@ def watches(means: Means) -> Iterator[tuple[str, Coroutine[Any, Any, None]]]:
         state_dir=config.daemon.state_dir,
     )
     vigil = Vigil(rules(watched, config.alerts), means.notifier, monotonic=time.monotonic)
-    yield "vigil", vigil.keep()
+    yield "vigil", vigil.keep
     if (key := config.secrets.upbit_access_key) is not None and config.secrets.upbit_secret_key:
         key_watch = KeyWatch(
             access_key=key.get_secret_value(),
@@ -54,7 +54,7 @@ def watches(means: Means) -> Iterator[tuple[str, Coroutine[Any, Any, None]]]:
             notifier=means.notifier,
             clock=means.clock,
         )
-        yield "key watch", key_watch.keep()
+        yield "key watch", key_watch.keep
     if url := config.health.ping_url.get_secret_value():
         every_s = config.health.ping_every.total_seconds()
-        yield "ping", DeadMan(url=url, every_s=every_s, is_well=means.is_well).keep()
+        yield "ping", DeadMan(url=url, every_s=every_s, is_well=means.is_well).keep

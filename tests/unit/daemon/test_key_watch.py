@@ -86,3 +86,22 @@ async def test_an_exchange_that_is_away_is_asked_again_soon() -> None:
         await watch(told, key(timedelta(days=1)), away=1).keep(sleep=sleep)
     assert waits == [AGAIN_S, EVERY_S, EVERY_S]
     assert len(told.incidents) == 2
+
+
+async def test_a_bug_in_looking_is_a_line_and_looked_at_again() -> None:
+    waits: list[float] = []
+
+    async def list_keys() -> Sequence[ApiKey]:
+        if not waits:
+            raise RecursionError
+        return [key(timedelta(days=300))]
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 2:
+            raise asyncio.CancelledError
+
+    watching = KeyWatch(access_key="OURS", list_keys=list_keys, notifier=Told(), clock=lambda: NOW)
+    with pytest.raises(asyncio.CancelledError):
+        await watching.keep(sleep=sleep)
+    assert waits == [AGAIN_S, EVERY_S]

@@ -3,6 +3,8 @@
 import asyncio
 import os
 import signal
+from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -85,3 +87,41 @@ def test_a_background_task_that_ends_is_told_and_the_others_are_cancelled(
     run_virtual(main())
     assert told == ["breaks"]
     assert cancelled == ["second", "first"]
+
+
+def test_a_task_that_is_kept_is_started_again_ever_later_and_told_of(run_virtual: Any) -> None:
+    ended: list[str] = []
+    told: list[tuple[str, str]] = []
+    began: list[float] = []
+
+    async def tell(task: str, error: Exception | None) -> None:
+        told.append((task, "well" if error is None else str(error)))
+
+    async def works_at_last() -> None:
+        began.append(asyncio.get_running_loop().time())
+        if len(began) < 8:
+            raise RecursionError(f"deep {len(began)}")
+        await asyncio.sleep(1e6)
+
+    async def main() -> None:
+        async with Background(ended.append, tell) as background:
+            background.keep("breaks", works_at_last)
+            await asyncio.sleep(300)
+
+    run_virtual(main())
+    assert ended == []
+    waits = [round(after - before) for before, after in pairwise(began)]
+    assert waits == [1, 2, 4, 8, 16, 30, 30]
+    assert told == [*(("breaks", f"deep {n}") for n in range(1, 8)), ("breaks", "well")]
+
+
+def test_a_kept_task_that_returns_is_told_like_any_other(run_virtual: Any) -> None:
+    ended: list[str] = []
+
+    async def main() -> None:
+        async with Background(ended.append) as background:
+            background.keep("short", partial(asyncio.sleep, 1))
+            await asyncio.sleep(2)
+
+    run_virtual(main())
+    assert ended == ["short"]
