@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from daemon.config_faults import (
+    ADDRESSES,
     PREFIX,
     SECRET_LIKE,
     ConfigError,
@@ -29,7 +30,8 @@ from daemon.config_faults import (
     unknown_key,
     unknown_variable,
 )
-from daemon.config_sections import Config, Secrets
+from daemon.config_sections import CREDENTIALS, Config, Secrets
+from daemon.config_values import password_of
 
 CONFIG_VARIABLE = "UPBITD_CONFIG"
 DEFAULT_PATH = Path("config.toml")
@@ -68,11 +70,29 @@ def from_mapping(
     draft = Draft(source, json_copy(dict(data)))
     _refuse_secrets(draft)
     _apply_environment(draft, environ)
+    _apply_credentials(draft, environ)
     _place_state(draft, environ, (base or Path()).absolute())
     config = _check(draft, _secrets(environ))
     if keys and (fault := config.missing_keys()) is not None:
         raise ConfigError(f"{draft.where(fault.partition(':')[0])}: {fault}")
     return config
+
+
+def secrets_in(path: Path) -> list[str]:
+    """Return the keys of a configuration file whose values are secrets. Raises ConfigError."""
+    data = _read(path)
+    found = []
+    for dotted in CREDENTIALS.values():
+        section, _, key = dotted.partition(".")
+        table = data.get(section)
+        value = table.get(key) if isinstance(table, dict) else None
+        if isinstance(value, str) and dotted in ADDRESSES:
+            value = password_of(value)
+        elif isinstance(value, list):
+            value = [each for each in value if not isinstance(each, dict) or "exec" not in each]
+        if value:
+            found.append(dotted)
+    return found
 
 
 def json_copy(value: Any) -> Any:
@@ -91,6 +111,10 @@ def _read(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise ConfigError(
             f"{path}: there is no such file; give --config PATH or set {CONFIG_VARIABLE}"
+        ) from None
+    except PermissionError:
+        raise ConfigError(
+            f"{path}: cannot be read: Permission denied; use sudo or the daemon's own account"
         ) from None
     except OSError as exc:
         raise ConfigError(f"{path}: cannot be read: {exc.strerror or exc}") from None
@@ -149,6 +173,20 @@ def _override(draft: Draft, variable: str, text: str) -> None:
     info = known_key(dotted)
     if info is None:
         raise ConfigError(unknown_variable(variable))
+    _put(draft, dotted, info, text, variable)
+
+
+def _apply_credentials(draft: Draft, environ: Mapping[str, str]) -> None:
+    """Lay systemd's credentials over the file and the environment."""
+    if folder := environ.get("CREDENTIALS_DIRECTORY"):
+        for name, dotted in CREDENTIALS.items():
+            info = known_key(dotted)
+            if info is not None and (text := _credential(Path(folder) / name)):
+                _put(draft, dotted, info, text, f"credential {name}")
+
+
+def _put(draft: Draft, dotted: str, info: FieldInfo, text: str, origin: str) -> None:
+    """Set a key from a text that came from elsewhere than the file."""
     *sections, key = dotted.split(".")
     table = draft.data
     for section in sections:
@@ -156,13 +194,13 @@ def _override(draft: Draft, variable: str, text: str) -> None:
         if not isinstance(table, dict):
             shown = show(".".join(sections), table)
             raise ConfigError(f"{draft.source}: {section} = {shown}: allowed: a table")
-    value = _from_text(info, text, variable, dotted)
+    value = _from_text(info, text, origin, dotted)
     if isinstance(value, dict) and isinstance(table.get(key), dict) and section_of(info):
         value = {**table[key], **value}
     if (rival := {"cron": "every", "every": "cron"}.get(key)) and len(sections) > 1:
         table.pop(rival, None)
     table[key] = value
-    draft.origin[dotted] = variable
+    draft.origin[dotted] = origin
 
 
 def _from_text(info: FieldInfo, text: str, variable: str, dotted: str) -> Any:

@@ -308,6 +308,16 @@ class Secrets(Section):
         return tuple(key.get_secret_value() for key in keys if key is not None)
 
 
+CREDENTIALS = {
+    "health_token": "health.token",
+    "database_url": "database.url",
+    "redis_url": "redis.url",
+    "alerts_hooks": "alerts.hooks",
+    "ping_url": "health.ping_url",
+}
+"""Systemd credentials for the keys that hold secrets beside `Secrets`; hooks as JSON."""
+
+
 class Config(Section):
     """The whole configuration, checked against itself."""
 

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import shutil
+import stat
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -16,7 +17,7 @@ from sqlalchemy.exc import ProgrammingError
 
 from daemon import doctor_services, schema
 from daemon.commands.session import EMBEDDED, open_for_command
-from daemon.config import Config
+from daemon.config import Config, secrets_in
 from daemon.config_values import is_loopback
 from daemon.doctor_orders import ORDERS, orders
 from daemon.findings import Check, Finding, examine_all, fault, note, ok, warning
@@ -99,6 +100,21 @@ def _configuration(config: Config) -> list[Finding]:
         said, _, mend = missing.partition("; ")
         return [fault("configuration", said, mend)]
     return [ok("configuration", f"{config.trading.mode} trading, {config.signals.source} signals")]
+
+
+def configuration_file(path: Path) -> Finding:
+    """Whether others may read the secrets that stand in the file, or change it."""
+    subject = "configuration file"
+    mode = stat.S_IMODE(path.stat().st_mode)
+    mend = f"`chmod 640 {path}` and `chgrp upbitd {path}`"
+    if mode & stat.S_IWOTH:
+        return fault(subject, f"everybody may change {path} (mode {mode:o})", mend)
+    held = secrets_in(path)
+    if held and mode & stat.S_IROTH:
+        said = f"everybody may read {', '.join(held)} in {path} (mode {mode:o})"
+        return fault(subject, said, f"{mend}, or make each a systemd credential")
+    said = f"holds {', '.join(held)}, closed to others" if held else "holds no secret"
+    return ok(subject, said)
 
 
 async def database(config: Config) -> list[Finding]:

@@ -12,9 +12,9 @@ from rich.text import Text
 from daemon.commands.database_report import show_database
 from daemon.commands.options import ConfigOption, JsonOption, read_config
 from daemon.commands.tables import console, show
-from daemon.config import ConfigError, load
+from daemon.config import ConfigError, load, locate
 from daemon.config_sections import LogConfig
-from daemon.doctor import diagnose
+from daemon.doctor import configuration_file, diagnose
 from daemon.findings import Finding, fault
 from daemon.logs import configure
 
@@ -52,7 +52,8 @@ def doctor(
         quiet = LogConfig(level="CRITICAL", format="text")
         logs = configure(quiet, settings.sensitive(), stream=sys.stderr)
         try:
-            found = asyncio.run(diagnose(settings, logs.mask))
+            found = [configuration_file(locate(config, os.environ))]
+            found += asyncio.run(diagnose(settings, logs.mask))
         finally:
             logs.close()
     if as_json:

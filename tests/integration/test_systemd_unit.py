@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from daemon.config_sections import DaemonConfig, Secrets
+from daemon.config_sections import CREDENTIALS, DaemonConfig, Secrets
 
 ROOT = Path(__file__).parents[2]
 UNIT = ROOT / "systemd" / "upbitd.service"
@@ -89,7 +89,7 @@ def test_systemd_waits_for_ready_and_hears_the_main_process_only() -> None:
 
 def test_every_secret_comes_as_a_credential_and_a_missing_one_is_skipped() -> None:
     # only the form without a path lets systemd skip a file that is not there
-    assert values("LoadCredential") == list(Secrets.model_fields)
+    assert values("LoadCredential") == [*Secrets.model_fields, *CREDENTIALS]
 
 
 def test_no_secret_stands_in_the_unit() -> None:
@@ -103,3 +103,19 @@ def test_the_state_directory_is_the_working_directory() -> None:
 def test_the_journal_is_told_priorities() -> None:
     assert only("SyslogLevelPrefix") == "yes"
     assert only("SyslogIdentifier") == "upbitd"  # what `journalctl -t upbitd` in the docs means
+
+
+def test_others_cannot_read_the_configuration() -> None:
+    assert only("ConfigurationDirectoryMode") == "0750"
+
+
+def test_memory_ends_the_daemon_before_the_machine() -> None:
+    assert (only("MemoryHigh"), only("MemoryMax")) == ("1G", "2G")
+
+
+@pytest.mark.parametrize("guide", ["README.md", "README.ko.md", "systemd/README.md"])
+def test_the_guides_install_the_configuration_for_the_daemon_alone(guide: str) -> None:
+    lines = (ROOT / guide).read_text("utf-8").splitlines()
+    installs = [line for line in lines if "config.toml" in line and "install " in line]
+    assert all("-m640 -g upbitd" in line for line in installs)
+    assert installs or guide == "README.ko.md"

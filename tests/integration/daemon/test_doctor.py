@@ -18,7 +18,15 @@ from typer.testing import CliRunner
 from daemon import doctor as doctor_module
 from daemon.commands import doctor as command
 from daemon.config import Config, from_mapping
-from daemon.doctor import database, disk, open_to_the_network, read_unit, redis, systemd
+from daemon.doctor import (
+    configuration_file,
+    database,
+    disk,
+    open_to_the_network,
+    read_unit,
+    redis,
+    systemd,
+)
 from daemon.doctor_services import gemini, upbit
 from daemon.findings import Check, Finding, examine, fault
 
@@ -41,6 +49,26 @@ def venue_config(venue: Venue, **environ: str) -> Config:
     keys = {"UPBIT_ACCESS_KEY": venue.access_key, "UPBIT_SECRET_KEY": venue.secret_key}
     data = {"upbit": {"base_url": venue.base_url}, "trading": {"mode": "live"}}
     return from_mapping(data, keys | environ, keys=False)
+
+
+@pytest.mark.parametrize(
+    ("text", "mode", "level", "said"),
+    [
+        ("[redis]\nurl = 'redis://:pw@h'", 0o644, "fault", "everybody may read redis.url"),
+        ("[redis]\nurl = 'redis://:pw@h'", 0o640, "ok", "closed to others"),
+        ("", 0o644, "ok", "holds no secret"),
+        ("", 0o666, "fault", "everybody may change"),
+    ],
+)
+def test_a_file_with_secrets_is_closed_to_others(
+    tmp_path: Path, text: str, mode: int, level: str, said: str
+) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text(text)
+    path.chmod(mode)
+    found = configuration_file(path)
+    assert (found.level, found.mend != "") == (level, level == "fault")
+    assert said in found.said
 
 
 async def test_a_good_key_is_found_good_and_nothing_is_ordered(venue: Venue) -> None:
@@ -358,6 +386,7 @@ def test_every_fault_has_its_mend(
     faults = [each for each in json.loads(result.stdout) if each["level"] == "fault"]
     assert {each["subject"] for each in faults} == {
         "configuration",
+        "configuration file",
         "database",
         "Upbit",
         "alerts",

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from daemon.config import Config, ConfigError, from_mapping, load, locate
+from daemon.config import Config, ConfigError, from_mapping, load, locate, secrets_in
+from daemon.config_sections import CREDENTIALS
 from daemon.config_values import Markets, secrets_of
 from jobs.gemini.model import Usage
 
@@ -565,6 +566,61 @@ def test_credentials_that_cannot_be_read(file: Path, tmp_path: Path) -> None:
     (tmp_path / "gemini_api_key").unlink()
     (tmp_path / "gemini_api_key").mkdir()
     assert "cannot be read" in fault(file, "", CREDENTIALS_DIRECTORY=str(tmp_path))
+
+
+def test_every_secret_can_be_a_credential(file: Path, tmp_path: Path) -> None:
+    told = {
+        "health_token": "0123456789abcdef",
+        "database_url": "postgresql://me:pw@h/x",
+        "redis_url": "rediss://:pw@h/0",
+        "alerts_hooks": '[{"url": "https://hooks.example/x", "min_severity": "critical"}]',
+        "ping_url": "https://ping.example/x",
+    }
+    for name, text in told.items():
+        (tmp_path / name).write_text(f"{text}\n")
+    config = read(
+        file,
+        "[health]\ntoken = 'of-the-file-0123456'",
+        CREDENTIALS_DIRECTORY=str(tmp_path),
+        UPBITD_REDIS__URL="redis://of-the-environment",
+    )
+    assert config.health.token.get_secret_value() == told["health_token"]
+    assert config.database.url == told["database_url"]
+    assert config.redis.url == told["redis_url"]
+    assert config.alerts.hooks[0].min_severity == "critical"
+    assert config.health.ping_url.get_secret_value() == told["ping_url"]
+    assert sorted(told) == sorted(CREDENTIALS)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("alerts_hooks", "[{'url': 'S3cret'}]"), ("ping_url", "S3cret.example/x")]
+)
+def test_a_wrong_credential_is_named_and_not_shown(
+    file: Path, tmp_path: Path, name: str, text: str
+) -> None:
+    (tmp_path / name).write_text(text)
+    line = fault(file, "", CREDENTIALS_DIRECTORY=str(tmp_path))
+    assert line.startswith(f"credential {name}: ")
+    assert "S3cret" not in line
+
+
+@pytest.mark.parametrize(
+    ("text", "held"),
+    [
+        ("", []),
+        ("[database]\nurl = 'postgresql://me@h/x'\n[alerts]\nhooks = [{exec = ['/x']}]", []),
+        ("[database]\nurl = 'postgresql://me:pw@h/x'", ["database.url"]),
+        ("[database]\nurl = 'postgresql://me@h/x?password=pw'", ["database.url"]),
+        ("[redis]\nurl = 'redis://:pw@h'", ["redis.url"]),
+        ("[health]\ntoken = '0123456789abcdef'\nping_url = ''", ["health.token"]),
+        ("[health]\nping_url = 'https://x'", ["health.ping_url"]),
+        ("[alerts]\nhooks = [{exec = ['/x']}, {url = 'https://x'}]", ["alerts.hooks"]),
+        ("alerts = 3\nhealth = 'x'", []),
+    ],
+)
+def test_which_secrets_stand_in_a_file(file: Path, text: str, held: list[str]) -> None:
+    file.write_text(text)
+    assert secrets_in(file) == held
 
 
 @pytest.mark.parametrize(
