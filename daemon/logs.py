@@ -5,10 +5,15 @@ The line is masked as a finished string, so that tracebacks and nested values ar
 """
 
 import asyncio
+import atexit
 import logging
+import os
+import select
 import sys
 import threading
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -21,6 +26,7 @@ from loguru import logger
 from daemon.config_sections import LogConfig
 from daemon.log_lines import Entry, is_journal, json_line, text_line, with_priority
 from daemon.log_outputs import Output, RotatingFile, StreamOutput
+from daemon.log_writer import LogWriter, OutputState
 from daemon.masking import Masker
 from daemon.metrics import METRIC_LOGGER, METRIC_MESSAGE, JobMetric
 
@@ -54,7 +60,31 @@ METRIC_LEVELS = {
 }
 """A slot that ended well or was skipped is INFO."""
 
+CLOSE_WITHIN_S = 2.0
+STDERR = 2
+SURE_BYTES = 4096
+"""A pipe that polls as writable takes so much at once (PIPE_BUF)."""
+
 Line = Callable[[Entry], str]
+
+
+@dataclass(slots=True)
+class Sink:
+    """One place for log lines. Without a `writer` (a stream in memory) they are written at once."""
+
+    line: Line
+    output: Output
+    writer: LogWriter | None
+    _lock: threading.RLock = field(default_factory=threading.RLock)
+
+    def put(self, entry: Entry, *, always: bool = False) -> None:
+        """Take one entry; waits for nobody who reads. Never raises."""
+        line = self.line(entry)
+        if self.writer is not None:
+            self.writer.put(line, entry.level, always=always)
+        else:
+            with self._lock:
+                self.output.write(line)
 
 
 @dataclass(slots=True)
@@ -63,31 +93,72 @@ class Logs:
 
     mask: Masker
     level: str
-    sinks: list[tuple[Line, Output]]
-    _lock: threading.RLock = field(default_factory=threading.RLock)
+    sinks: list[Sink] = field(default_factory=list)
     _undo: list[Callable[[], None]] = field(default_factory=list)
 
-    def write(self, entry: Entry) -> None:
-        """Write one entry everywhere, whatever its level. Never raises."""
-        with self._lock:
-            for line, output in self.sinks:
-                output.write(line(entry))
+    def add(self, name: str, line: Line, output: Output, *, can_block: bool = True) -> None:
+        """Send lines to one more output; one that can block gets a thread of its own."""
+        sink = Sink(line, output, None)
+        if can_block:
+
+            def elsewhere(event: str, message: str, fields: Mapping[str, Any]) -> None:
+                self._tell(_notice(event, message, fields), besides=sink)
+
+            def here(event: str, message: str, fields: Mapping[str, Any]) -> None:
+                sink.put(_notice(event, message, fields))
+
+            sink.writer = LogWriter(name, output, elsewhere=elsewhere, here=here)
+        self.sinks.append(sink)
+
+    def write(self, entry: Entry, *, always: bool = False) -> None:
+        """Write one entry everywhere, whatever its level. Never raises, never waits.
+
+        `always` keeps it however much waits already.
+        """
+        for sink in self.sinks:
+            sink.put(entry, always=always)
 
     def metric(self, metric: JobMetric) -> None:
         """Write the one line of a slot, past loguru's machinery: half its time.
 
         At every `log.level`: statistics and the promise of one line a slot rest on it.
         """
-        self.write(
-            Entry(
-                at=datetime.now(UTC),
-                level=METRIC_LEVELS.get(metric.outcome, "INFO"),
-                logger=METRIC_LOGGER,
-                message=METRIC_MESSAGE,
-                fields=metric.fields(),
-                harmless=metric.reason is None and metric.error is None,
-            )
+        entry = Entry(
+            at=datetime.now(UTC),
+            level=METRIC_LEVELS.get(metric.outcome, "INFO"),
+            logger=METRIC_LOGGER,
+            message=METRIC_MESSAGE,
+            fields=metric.fields(),
+            harmless=metric.reason is None and metric.error is None,
         )
+        self.write(entry, always=True)
+
+    def outputs(self) -> list[OutputState]:
+        """How each output does. From any thread."""
+        return [sink.writer.state() for sink in self.sinks if sink.writer is not None]
+
+    def trouble(self) -> str | None:
+        """Which outputs do not work, and why; None when all do."""
+        faults = [f"{each.name}: {each.fault}" for each in self.outputs() if each.fault]
+        return "; ".join(faults) or None
+
+    def reopen(self, reason: str) -> None:
+        """Open log files anew (logrotate). Safe in a signal handler: past loguru and its lock."""
+        for sink in self.sinks:
+            sink.output.reopen()
+        self.write(_notice("log.reopened", "Log files are opened anew", {"reason": reason}, "INFO"))
+
+    def notice(self, event: str, message: str, **fields: object) -> None:
+        """Write one INFO line past loguru and its lock; safe in a signal handler."""
+        self.write(_notice(event, message, fields, "INFO"))
+
+    def _tell(self, entry: Entry, *, besides: Sink) -> None:
+        """Say something about one output where others look: in the other ones, else on stderr."""
+        others = [sink for sink in self.sinks if sink is not besides]
+        for sink in others:
+            sink.put(entry)
+        if not others:
+            _say_on_stderr(besides.line(entry))
 
     def on_loop_error(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """Log what asyncio would have printed; give it to `loop.set_exception_handler`."""
@@ -98,11 +169,18 @@ class Logs:
         ).error("The event loop caught an error")
 
     def close(self) -> None:
-        """Give everything back as it was, and close the file."""
+        """Give everything back as it was, write what waits for a short while, close the file."""
         while self._undo:
             self._undo.pop()()
-        for _, output in self.sinks:
-            output.close()
+        writers = [sink.writer for sink in self.sinks if sink.writer is not None]
+        for writer in writers:
+            writer.begin_close()
+        deadline_s = time.monotonic() + CLOSE_WITHIN_S
+        for writer in writers:
+            if left := writer.finish(deadline_s - time.monotonic()):
+                fields = {"output": writer.name, "lines": left}
+                lost = _notice("log.unwritten", "Log lines were not written at the end", fields)
+                _say_on_stderr(json_line(lost, self.mask))
 
 
 def configure(
@@ -117,26 +195,48 @@ def configure(
     With systemd's `journal_stream` ($JOURNAL_STREAM) lines begin with their priority there.
     """
     mask, target = Masker(secrets), stream or sys.stdout
+    logs = Logs(mask, log.level)
     line, output = _for_stream(log, target, mask)
     if is_journal(target, journal_stream):
         line = partial(_prioritised, line)
-    sinks = [(line, output)]
+    name = str(getattr(target, "name", "stream")).strip("<>")
+    logs.add(name, line, output, can_block=output.can_block)
     if log.file:
         keep_s = log.retention.total_seconds()
-        sinks.append((_json(mask), RotatingFile(Path(log.file), log.rotation, keep_s)))
-    logs = Logs(mask, log.level, sinks)
+        logs.add("log.file", _json(mask), RotatingFile(Path(log.file), log.rotation, keep_s))
     _take_loguru(logs)
     _take_stdlib(logs)
     _take_exceptions(logs)
+    atexit.register(logs.close)
+    logs._undo.append(lambda: atexit.unregister(logs.close))
     return logs
 
 
-def _for_stream(log: LogConfig, target: TextIO, mask: Masker) -> tuple[Line, Output]:
+def _for_stream(log: LogConfig, target: TextIO, mask: Masker) -> tuple[Line, StreamOutput]:
     terminal = target.isatty()
     output = StreamOutput(target)
     if log.format == "json" or (log.format == "auto" and not terminal):
         return _json(mask), output
     return (lambda entry: text_line(entry, mask, colour=terminal)), output
+
+
+def _notice(event: str, message: str, fields: Mapping[str, Any], level: str = "WARNING") -> Entry:
+    return Entry(
+        at=datetime.now(UTC),
+        level=level,
+        logger=__name__,
+        message=message,
+        fields={"event": event, **fields},
+    )
+
+
+def _say_on_stderr(line: str) -> None:
+    """Write to standard error if it takes the line at once; for what no log output can be told."""
+    with suppress(OSError, ValueError):
+        poll = select.poll()
+        poll.register(STDERR, select.POLLOUT)
+        if any(event & select.POLLOUT for _, event in poll.poll(0)):
+            os.write(STDERR, line.encode("utf-8", "backslashreplace")[:SURE_BYTES])
 
 
 def _prioritised(line: Line, entry: Entry) -> str:

@@ -594,7 +594,11 @@ def test_a_file_that_cannot_be_written_stops_nothing(sink: Sink) -> None:
     logs = configure(LogConfig(format="json", file="/dev/full"), (), stream=sink)
     logger.info("on")
     logs.close()
-    assert sink.last()["message"] == "on"
+    said = {line["event"]: line for line in sink.lines()}
+    assert said["log"]["message"] == "on"
+    assert "No space left on device" in said["log.output_failed"]["fault"]
+    assert [(each.name, each.lost) for each in logs.outputs()] == [("log.file", 1)]
+    assert (logs.trouble() or "").startswith("log.file: /dev/full: ")
 
 
 def test_a_closed_stream_stops_nothing() -> None:
@@ -641,7 +645,10 @@ def test_a_broken_pipe_ends_neither_the_process_nor_its_exit_code() -> None:
         assert child.stdout is not None
         child.stdout.close()
         _, errors = child.communicate("go\n", timeout=60)
-    assert (child.returncode, errors) == (7, "lived on")
+    assert child.returncode == 7
+    line, _, rest = errors.partition("\n")
+    assert json.loads(line)["fault"] == "its reader is gone"
+    assert rest == "lived on"
 
 
 def test_lines_are_utf8_whatever_the_locale() -> None:
