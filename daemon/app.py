@@ -32,6 +32,7 @@ from daemon.lead import Duty, claim_of, lead_until_stopped
 from daemon.leader import NotLeader, application_name, new_session
 from daemon.limits import RecentRuns
 from daemon.log_lines import JOURNAL
+from daemon.log_metrics import watch_logs
 from daemon.logs import Logs, configure
 from daemon.metrics import JobMetric, Metrics
 from daemon.notify import Notify
@@ -46,6 +47,7 @@ from daemon.resources import (
     restore_gates,
     upbit_keys,
 )
+from daemon.signals import harmless_signals
 from daemon.slots import SlotLedger
 from daemon.status import ProcessStatus
 from daemon.stopping import Stop
@@ -109,7 +111,7 @@ def main(config: Config, environ: Mapping[str, str]) -> int:
     logs = configure(config.log, config.sensitive(), journal_stream=environ.get(JOURNAL))
     faulthandler.enable()  # systemd's watchdog ends us with SIGABRT: say where every thread was
     try:
-        with ExitStack() as stack:
+        with harmless_signals(logs), ExitStack() as stack:
             url, server = config.database.url, None
             if url == EMBEDDED:
                 # from the main thread and before the loop: it ends with the thread that made it
@@ -311,6 +313,7 @@ async def _watch_over(
     background.keep("cache report", partial(report_hourly, caches.stats, opened.outbox))
     caches.watch(opened.metrics)
     watch_pool(opened.metrics, resources.base.database.pool_stats)
+    watch_logs(opened.metrics, host.logs)
     await caches.warm(host.config.trading.markets.names)
     if host.server is not None:
         background.keep("postgres", partial(host.server.watch, sleep=asyncio.sleep))
@@ -373,6 +376,7 @@ def _means(host: Host, opened: Opened, examiner: Examiner) -> Means:
         list_keys=opened.resources.upbit.api_keys,
         notifier=opened.outbox,
         clock=_now,
+        log_trouble=host.logs.trouble,
     )
 
 

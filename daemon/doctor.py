@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 from sqlalchemy import text
 from sqlalchemy.exc import ProgrammingError
 
-from daemon import doctor_services, schema
+from daemon import doctor_process, doctor_services, schema
 from daemon.commands.session import EMBEDDED, open_for_command
 from daemon.config import Config, secrets_in
 from daemon.config_values import is_loopback
@@ -73,6 +73,11 @@ def _checks(config: Config) -> list[Check]:
             subject="disk",
             run=partial(_in_list, partial(disk, config.daemon.state_dir)),
             mend="check daemon.state_dir",
+        ),
+        Check(
+            subject=doctor_process.LOG,
+            run=partial(_in_list, partial(doctor_process.log_file, config)),
+            mend="check log.file",
         ),
         Check(
             subject="alerts",

@@ -62,6 +62,7 @@ class Watched:
     gates: Gates
     runs: RecentRuns
     state_dir: Path
+    log_trouble: Callable[[], str | None] = lambda: None
 
 
 def rules(watched: Watched, limits: AlertsConfig) -> list[Rule]:
@@ -87,6 +88,14 @@ def rules(watched: Watched, limits: AlertsConfig) -> list[Rule]:
             title="The daemon makes no progress",
             look=lambda: watched.heartbeats.alive()[1],
             after_s=STALLED_AFTER_S,
+            well_s=WELL_S,
+        ),
+        Rule(
+            kind="log_output_failed",
+            severity="warning",
+            title="Log lines are lost or late",
+            look=watched.log_trouble,
+            after_s=WELL_S,
             well_s=WELL_S,
         ),
         *_thresholds(watched, limits),

@@ -29,6 +29,7 @@ class Means:
     list_keys: Callable[[], Awaitable[Sequence[ApiKey]]]
     notifier: Notifier
     clock: Clock
+    log_trouble: Callable[[], str | None] = lambda: None
 
     def is_well(self) -> bool:
         """Whether somebody outside may rest assured."""
@@ -44,6 +45,7 @@ def watches(means: Means) -> Iterator[tuple[str, Work]]:
         gates=means.gates,
         runs=means.runs,
         state_dir=config.daemon.state_dir,
+        log_trouble=means.log_trouble,
     )
     vigil = Vigil(rules(watched, config.alerts), means.notifier, monotonic=time.monotonic)
     yield "vigil", vigil.keep
