@@ -4,15 +4,23 @@ KRW table: in force since 2025-07-31, docs.upbit.com/kr/docs/krw-market-info (pa
 its rows from 10 KRW down confirmed by independent copies and a live check of 2026-04-21).
 USDT table: since 2024-08-19, usdt-market-info. BTC: one tick for every price, btc-market-info.
 Totals: the same pages; BTC maximum since 2025-05-19. What the exchange itself says at run time
-(`/orders/chance`, `/orderbook/instruments`) wins over this table where both are known.
+(`/orders/chance`, `/orderbook/instruments`) wins over this table where both are known: the ticks it
+stated are handed in as `stated`, and hold for the band of prices that they were stated for.
 """
 
+from collections.abc import Mapping
 from decimal import ROUND_DOWN, Decimal
+from types import MappingProxyType
 from typing import Literal
 
 from jobs.errors import BadData
 
 Bands = tuple[tuple[Decimal, Decimal], ...]
+
+StatedTicks = Mapping[Decimal, Decimal]
+"""The ticks that the exchange stated for one market, by the lowest price of their band."""
+
+NONE_STATED: StatedTicks = MappingProxyType({})
 
 
 def _bands(*pairs: tuple[str, str]) -> Bands:
@@ -62,29 +70,62 @@ def quote_of(market: str) -> str:
     return quote
 
 
-def tick_size(market: str, price: Decimal) -> Decimal:
+def band_floor(market: str, price: Decimal) -> Decimal:
+    """The lowest price of the band of `market` that `price` (0 or more) is in."""
+    return _band(market, price)[0]
+
+
+def uniform(market: str, tick: Decimal) -> StatedTicks:
+    """One tick for every band of `market`."""
+    return {floor: tick for floor, _ in _BANDS[quote_of(market)]}
+
+
+def tick_size(market: str, price: Decimal, stated: StatedTicks = NONE_STATED) -> Decimal:
     """The price step of `market` at `price` (0 or more)."""
-    if not price.is_finite() or price < 0:
-        raise BadData("that is no price", market=market, price=price)
-    return next(tick for floor, tick in _BANDS[quote_of(market)] if price >= floor)
+    floor, tick = _band(market, price)
+    return stated.get(floor, tick)
 
 
-def round_price(market: str, price: Decimal, direction: Literal["down", "up"]) -> Decimal:
+def round_price(
+    market: str,
+    price: Decimal,
+    direction: Literal["down", "up"],
+    stated: StatedTicks = NONE_STATED,
+) -> Decimal:
     """The nearest valid price at or below (`down`) or at or above (`up`) `price`.
 
-    Every edge of a band is a multiple of the ticks on both its sides, so a price rounded up across
-    an edge ends on it. A price under the smallest tick rounds down to zero.
+    A price under the smallest tick rounds down to zero.
     """
-    tick = tick_size(market, price)
+    tick = tick_size(market, price, stated)
     rest = price % tick
     if not rest:
         return price
-    return price - rest if direction == "down" else price - rest + tick
+    rounded = price - rest if direction == "down" else price - rest + tick
+    # edges of the table's bands are multiples of its ticks on both sides; of a stated tick they
+    # need not be, and the price beyond the edge obeys the other band's tick
+    floor, ceiling = band_floor(market, price), _ceiling(market, price)
+    if direction == "down" and rounded < floor:
+        return round_price(market, rounded, "down", stated)
+    if direction == "up" and ceiling is not None and rounded > ceiling:
+        return round_price(market, ceiling, "up", stated)
+    return rounded
 
 
-def is_on_tick(market: str, price: Decimal) -> bool:
+def is_on_tick(market: str, price: Decimal, stated: StatedTicks = NONE_STATED) -> bool:
     """Whether `price` is a valid limit price."""
-    return price > 0 and not price % tick_size(market, price)
+    return price > 0 and not price % tick_size(market, price, stated)
+
+
+def _band(market: str, price: Decimal) -> tuple[Decimal, Decimal]:
+    if not price.is_finite() or price < 0:
+        raise BadData("that is no price", market=market, price=price)
+    return next(band for band in _BANDS[quote_of(market)] if price >= band[0])
+
+
+def _ceiling(market: str, price: Decimal) -> Decimal | None:
+    """Where the band of `price` ends, None for the highest."""
+    above = [floor for floor, _ in _BANDS[quote_of(market)] if floor > price]
+    return min(above, default=None)
 
 
 def round_volume(volume: Decimal) -> Decimal:

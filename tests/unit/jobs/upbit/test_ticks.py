@@ -1,4 +1,5 @@
 from decimal import Decimal
+from typing import Literal
 
 import pytest
 from hypothesis import given
@@ -6,6 +7,7 @@ from hypothesis import strategies as st
 
 from jobs.errors import BadData
 from jobs.upbit.ticks import (
+    band_floor,
     is_on_tick,
     max_total,
     min_total,
@@ -13,6 +15,7 @@ from jobs.upbit.ticks import (
     round_price,
     round_volume,
     tick_size,
+    uniform,
 )
 
 PRICES = st.decimals(
@@ -114,3 +117,32 @@ def test_unknown_markets_are_said_to_be(market: str) -> None:
 def test_impossible_prices_are_said_to_be(price: str) -> None:
     with pytest.raises(BadData):
         tick_size("KRW-BTC", Decimal(price))
+
+
+def test_a_stated_tick_holds_for_its_band_and_no_other() -> None:
+    stated = {Decimal(100): Decimal(5)}
+    assert tick_size("KRW-XRP", Decimal(3001), stated) == 5
+    assert tick_size("KRW-XRP", Decimal(5000), stated) == 5, "of the table"
+    assert tick_size("KRW-XRP", Decimal(99), stated) == Decimal("0.1")
+    assert round_price("KRW-XRP", Decimal(3001), "up", stated) == 3005
+    assert round_price("KRW-XRP", Decimal(3001), "down", stated) == 3000
+    assert not is_on_tick("KRW-XRP", Decimal(3001), stated)
+    assert is_on_tick("KRW-XRP", Decimal(3001))
+
+
+@given(PRICES, st.sampled_from(["up", "down"]), st.integers(1, 999))
+def test_rounding_by_odd_stated_ticks_stays_valid_across_edges(
+    price: Decimal, direction: Literal["up", "down"], per_mille: int
+) -> None:
+    """A stated tick need not divide the edges of its band; the other side has another tick."""
+    market = "KRW-XRP"
+    tick = tick_size(market, price)
+    stated = {band_floor(market, price): tick * per_mille / 100}
+    rounded = round_price(market, price, direction, stated)
+    assert rounded <= price if direction == "down" else rounded >= price
+    assert rounded == 0 or is_on_tick(market, rounded, stated)
+
+
+def test_one_tick_for_all_bands() -> None:
+    stated = uniform("KRW-XRP", Decimal(7))
+    assert {tick_size("KRW-XRP", Decimal(p), stated) for p in (1, 500, 2_000_000)} == {7}
