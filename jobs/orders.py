@@ -238,7 +238,11 @@ class _Pass:
         desk = self.job.desk
         if await self.job.clearance.why_paused(desk, market) is not None:
             return
-        rules = Rules(chance=await self.job.view.exit_chance(market), price=price)
+        rules = Rules(
+            chance=await self.job.view.exit_chance(market),
+            price=price,
+            ticks=await self.job.view.ticks_of(market),
+        )
         wish = Wish(
             market=market,
             side="ask",
@@ -319,6 +323,7 @@ class _Pass:
             best_ask=best_ask,
             data_at=data_at,
             data_max_age_s=view.data_max_age_s,
+            ticks=await view.ticks_of(market),
             reduce_only=self.job.standing.reduce_only(market)
             or await self.job.clearance.why_paused(desk, market)
             or await self.job.why_no_entry(market),

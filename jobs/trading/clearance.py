@@ -4,6 +4,7 @@ The venue checks an order through `orders/test` without creating it. A market in
 refuses with `market_offline`: it is paused, and probed the same way until it takes orders again.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -22,9 +23,13 @@ OFFLINE = "market_offline"
 
 @dataclass(slots=True, kw_only=True)
 class Clearance:
-    """What one process knows of markets. A paused one is probed every `probe_every`."""
+    """What one process knows of markets. A paused one is probed every `probe_every`.
+
+    `on_refusal` hears the name of every refusal.
+    """
 
     probe_every: timedelta = timedelta(seconds=30)
+    on_refusal: Callable[[str, str | None], None] = lambda _market, _name: None
     _cleared: set[str] = field(default_factory=set)
     _paused: dict[str, datetime] = field(default_factory=dict)
 
@@ -57,6 +62,7 @@ class Clearance:
 
     def learn(self, market: str, name: str | None, now: datetime) -> None:
         """Take note of a refusal by name: `market_offline` pauses the market."""
+        self.on_refusal(market, name)
         if name != OFFLINE or market in self._paused:
             return
         self._paused[market] = now

@@ -189,7 +189,7 @@ class Engine:
             raise refusal("invalid_parameter", request)
         full = _with_rest(request, ticket)
         self._admit(full, None)
-        check_amounts(full, self._best_bid(full.market))
+        check_amounts(full, self._best_bid(full.market), self.rules)
         ticket.successor = Successor(uuid=self._new_uuid(), request=request)
         if request.identifier:
             self._identifiers[request.identifier] = ticket.successor.uuid
@@ -285,7 +285,7 @@ class Engine:
         self._note("wait", ticket, ticket.created_at, None)
 
     def _check_amounts(self, request: OrderRequest) -> None:
-        check_amounts(request, self._best_bid(request.market))
+        check_amounts(request, self._best_bid(request.market), self.rules)
         depth = self._depths.get(request.market)
         if depth is not None:
             self._check_depth(request, depth)

@@ -78,7 +78,7 @@ def sale(wish: Wish, settings: Settings, rules: Rules, volume: Decimal) -> Order
     types = rules.chance.ask_types
     if force not in _FITS[style] or (types and _offered(style, "ask", force) not in types):
         style, force = "market", None
-    price = round_price(wish.market, rules.price, "down") if style == "limit" else None
+    price = round_price(wish.market, rules.price, "down", rules.ticks) if style == "limit" else None
     return OrderRequest(
         market=wish.market,
         side="ask",
@@ -100,10 +100,10 @@ def total(request: OrderRequest) -> Decimal:
 def _entry_price(market: str, rules: Rules, force: str | None) -> Decimal:
     """The best ask, so that it fills at once and never above what was seen; a tick below it for
     an order that is only to wait."""
-    price = round_price(market, rules.best_ask or rules.price, "up")
+    price = round_price(market, rules.best_ask or rules.price, "up", rules.ticks)
     if force != POST_ONLY:
         return price
-    return round_price(market, price - tick_size(market, price), "down")
+    return round_price(market, price - tick_size(market, price, rules.ticks), "down", rules.ticks)
 
 
 def _force(style: str, asked: str) -> str | None:

@@ -6,9 +6,9 @@ orders meet the market's books whenever somebody places, cancels or looks.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 from uuid import uuid4
@@ -24,6 +24,7 @@ from jobs.trading.engine_ticket import from_json, to_json
 from jobs.trading.exchange import Quotes
 from jobs.trading.venue_rules import ASK_TYPES, BID_TYPES
 from jobs.upbit import ticks
+from jobs.upbit.ticks import StatedTicks
 from jobs.upbit.wire import Account, Chance, Order, Orderbook, OrderRequest
 
 START_KRW = Decimal(10_000_000)
@@ -73,6 +74,8 @@ class _Turn:
 class PaperExchange:
     """An `Exchange` that trades pretended money: `start_krw` of it when the account is new.
 
+    `ticks_stated` are the price steps that the exchange behind the quotes stated last.
+
     Several processes may use the same account; the database row lock takes them in turn.
     """
 
@@ -85,6 +88,7 @@ class PaperExchange:
         start_krw: Decimal = START_KRW,
         rules: Rules | None = None,
         uuid_factory: Callable[[], str] = new_uuid,
+        ticks_stated: Callable[[], Mapping[str, StatedTicks]] = dict,
     ) -> None:
         self._db = db
         self._quotes = quotes
@@ -92,6 +96,7 @@ class PaperExchange:
         self._start_krw = start_krw
         self._rules = rules or Rules()
         self._new_uuid = uuid_factory
+        self._ticks_stated = ticks_stated
         self._held: _Held | None = None
         self._queue = asyncio.Lock()
 
@@ -189,6 +194,7 @@ class PaperExchange:
                 if held is None or held.version != version:
                     held = _Held(await self._restored(conn), version)
                 turn = _Turn(conn=conn, engine=held.engine, now=self._clock())
+                turn.engine.rules = replace(self._rules, ticks=self._ticks_stated())
                 for book in books:
                     turn.engine.on_book(book, now=turn.now)
                 try:

@@ -8,6 +8,7 @@ from typing import Literal
 
 from jobs.trading.ledger import EXACT, ZERO, Holding
 from jobs.trading.states import State
+from jobs.upbit.ticks import StatedTicks
 from jobs.upbit.wire import Chance, Side
 
 Mode = Literal["paper", "live"]
@@ -42,7 +43,8 @@ class Rules:
     """What the market allows and shows now.
 
     `price` values it, `best_ask` is what a buyer pays (None: not known), `data_at` is when its
-    newest stored snapshot was taken, `reduce_only` says why it takes no new exposure.
+    newest stored snapshot was taken, `reduce_only` says why it takes no new exposure, `ticks` are
+    the price steps that the venue stated.
     """
 
     chance: Chance
@@ -51,6 +53,7 @@ class Rules:
     data_at: datetime | None = None
     data_max_age_s: float = 180.0
     reduce_only: str | None = None
+    ticks: StatedTicks = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from jobs.upbit import ticks
+from jobs.upbit.ticks import StatedTicks
 from jobs.upbit.wire import OrderRequest, Side
 
 SmpType = Literal["cancel_maker", "cancel_taker", "reduce", "none"]
@@ -62,7 +63,8 @@ class VenueError(Exception):
 class Rules:
     """What differs between venues, days and tests; the defaults are today's.
 
-    `listed` None accepts every well-formed market code. `fees` overrides the share of a market.
+    `listed` None accepts every well-formed market code. `fees` overrides the share of a market,
+    `ticks` the price steps of a market's bands.
     """
 
     fee_krw: Decimal = Decimal("0.0005")
@@ -76,12 +78,17 @@ class Rules:
     refusal_burns_identifier: bool = True
     listed: frozenset[str] | None = None
     offline: frozenset[str] = frozenset()
+    ticks: Mapping[str, StatedTicks] = field(default_factory=dict)
 
     def fee(self, market: str) -> Decimal:
         """The fee of `market` as a share of the funds, the same for makers and takers."""
         if market in self.fees:
             return self.fees[market]
         return self.fee_krw if market.startswith("KRW-") else self.fee_other
+
+
+PUBLISHED = Rules()
+"""Today's rules, with the published price steps."""
 
 
 def quote_of(market: str) -> str:
@@ -146,12 +153,14 @@ def _check_type(request: OrderRequest) -> None:
         raise VenueError(f"create_{request.side}_error", 400, MESSAGES["create"])
 
 
-def check_amounts(request: OrderRequest, best_bid: Decimal | None) -> None:
+def check_amounts(
+    request: OrderRequest, best_bid: Decimal | None, rules: Rules = PUBLISHED
+) -> None:
     """Refuse a price off the tick, too many decimals, too small and too large totals.
 
     A market sell is valued at `best_bid`; without one its total is not judged.
     """
-    if request.price is not None and not _price_fits(request.price, request):
+    if request.price is not None and not _price_fits(request.price, request, rules):
         raise refusal(f"invalid_price_{request.side}", request)
     if request.volume is not None and not _volume_fits(request.volume):
         raise refusal(f"invalid_volume_{request.side}", request)
@@ -165,12 +174,14 @@ def check_amounts(request: OrderRequest, best_bid: Decimal | None) -> None:
         raise refusal(f"over_krw_funds_{request.side}", request)
 
 
-def _price_fits(price: Decimal, request: OrderRequest) -> bool:
+def _price_fits(price: Decimal, request: OrderRequest, rules: Rules) -> bool:
     if price <= 0:
         return False
     if is_budget(request):
         return price == truncate(price)
-    return ticks.is_on_tick(request.market, price)
+    return ticks.is_on_tick(
+        request.market, price, rules.ticks.get(request.market, ticks.NONE_STATED)
+    )
 
 
 def _volume_fits(volume: Decimal) -> bool:

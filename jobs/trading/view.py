@@ -1,6 +1,6 @@
 """What markets show and allow now: prices, best asks, the age of stored data, order rules."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -14,16 +14,23 @@ from jobs.trading.exchange import Exchange, Quotes
 from jobs.trading.ledger import EXACT
 from jobs.trading.portfolio import Money
 from jobs.upbit import ticks
+from jobs.upbit.ticks import NONE_STATED, StatedTicks
 from jobs.upbit.wire import Chance
 
 _NO_MAXIMUM = Decimal(1_000_000_000)
+
+
+async def _published(_: str) -> StatedTicks:
+    """The table holds for every market."""
+    return NONE_STATED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MarketView:
     """The public side of the venue, the account's balances, and what the market job stored.
 
-    A market's order rules are asked for once in `chance_ttl_s`.
+    A market's order rules are asked for once in `chance_ttl_s`; `ticks_of` gives the price steps
+    that the exchange stated for it.
     """
 
     db: Database
@@ -32,6 +39,7 @@ class MarketView:
     clock: Clock
     data_max_age_s: float = 180.0
     chance_ttl_s: float = 3600.0
+    ticks_of: Callable[[str], Awaitable[StatedTicks]] = _published
     _chances: dict[str, tuple[datetime, Chance]] = field(default_factory=dict)
 
     async def prices(self, markets: Collection[str]) -> dict[str, Decimal]:

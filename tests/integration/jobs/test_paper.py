@@ -452,3 +452,15 @@ async def test_dying_between_any_two_calls_loses_nothing_that_was_answered(
         found = await paper.order(identifier=f"id{number}")
         model_order = model.engine.order(identifier=f"id{number}")
         assert nameless(found) == nameless(model_order)
+
+
+async def test_a_tick_that_the_exchange_states_is_demanded_here_too(
+    faulty: FaultyDatabase, market: Market
+) -> None:
+    stated: dict[str, dict[Decimal, Decimal]] = {}
+    paper = PaperExchange(faulty, market, clock=market.clock, ticks_stated=lambda: stated)
+    await paper.place(limit("p1", "bid", 2901, "10"))
+    stated["KRW-XRP"] = {Decimal(100): Decimal(5)}
+    with pytest.raises(Refused, match="invalid_price_bid"):
+        await paper.place(limit("p2", "bid", 2901, "10"))
+    await paper.place(limit("p3", "bid", 2900, "10"))
