@@ -1,6 +1,7 @@
 """Every switch in one place: what is unknown of the real venue, or wanted different by a test."""
 
 from dataclasses import asdict, dataclass, field, fields
+from decimal import Decimal, InvalidOperation
 from typing import Literal, get_args, get_origin
 
 TooManyBody = Literal["json", "text", "empty", "html"]
@@ -65,6 +66,7 @@ class Options:
     offline: list[str] = field(default_factory=list)
     warned: list[str] = field(default_factory=list)
     cautions: dict[str, list[str]] = field(default_factory=dict)
+    ticks: dict[str, str] = field(default_factory=dict)
     date_skew_s: float = 0.0
     ws_grid_ms: int = 100
     ws_idle_s: float = 60.0
@@ -104,3 +106,12 @@ def _check_table(name: str, values: dict[object, object]) -> None:
         raise ValueError(f"{name}: every limit is a whole number")
     if name == "cautions" and not all(isinstance(each, list) for each in values.values()):
         raise ValueError(f"{name}: a list of marks for each market")
+    if name == "ticks" and not all(map(_is_tick, values.values())):
+        raise ValueError(f"{name}: a number above zero, as text, for each market")
+
+
+def _is_tick(value: object) -> bool:
+    try:
+        return isinstance(value, str) and Decimal(value) > 0
+    except InvalidOperation:
+        return False

@@ -9,7 +9,7 @@ from itertools import islice
 
 from starlette.routing import Route
 
-from jobs.upbit.ticks import tick_size
+from jobs.upbit.ticks import NONE_STATED, tick_size
 from sandbox.books import DEPTH
 from sandbox.candles import MINUTES, candle_row, change_fields
 from sandbox.gate import Ask, quotation
@@ -211,17 +211,18 @@ def _book_row(ask: Ask, market: str, count: int) -> dict[str, object]:
 
 def instruments(ask: Ask) -> object:
     """Tick sizes at the present prices."""
-    return [
-        {
-            "market": market,
-            "quote_currency": market.partition("-")[0],
-            "tick_size": format(
-                tick_size(market, ask.venue.quotes.last_trade(market, ask.now).price), "f"
-            ),
-            "supported_levels": ["0"],
-        }
-        for market in _markets(ask)
-    ]
+    return [_instrument(ask, market) for market in _markets(ask)]
+
+
+def _instrument(ask: Ask, market: str) -> dict[str, object]:
+    price = ask.venue.quotes.last_trade(market, ask.now).price
+    stated = ask.venue.ticks().get(market, NONE_STATED)
+    return {
+        "market": market,
+        "quote_currency": market.partition("-")[0],
+        "tick_size": format(tick_size(market, price, stated), "f"),
+        "supported_levels": ["0"],
+    }
 
 
 def _market(ask: Ask) -> str:

@@ -10,6 +10,7 @@ from decimal import Decimal
 from jobs.spec import Clock
 from jobs.trading.engine import Engine, Event
 from jobs.trading.venue_rules import Rules
+from jobs.upbit.ticks import StatedTicks, uniform
 from jobs.upbit.wire import Account
 from sandbox.auth import Key
 from sandbox.options import Options
@@ -156,7 +157,14 @@ class Venue:
             refusal_burns_identifier=options.refusal_burns_identifier,
             listed=frozenset(self.quotes.markets),
             offline=frozenset(options.offline),
+            ticks=self.ticks(),
         )
+
+    def ticks(self) -> dict[str, StatedTicks]:
+        """The price steps of those markets where a test has changed them."""
+        return {
+            market: uniform(market, Decimal(tick)) for market, tick in self.options.ticks.items()
+        }
 
     def _delay(self) -> timedelta:
         low, high = self.options.fill_min_ms, self.options.fill_max_ms

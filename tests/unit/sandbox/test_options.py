@@ -26,6 +26,8 @@ def test_changes_are_taken_over_and_shown() -> None:
         ({"quotas": 1}, "not like"),
         ({"limits": {"order": "8"}}, "whole number"),
         ({"offline": "KRW-BTC"}, "not like"),
+        ({"ticks": {"KRW-BTC": 5}}, "above zero"),
+        ({"ticks": {"KRW-BTC": "0"}}, "above zero"),
         ({"cautions": {"KRW-BTC": "X"}}, "a list of marks"),
     ],
 )

@@ -98,6 +98,13 @@ async def test_maintenance_refuses_orders_until_it_is_over(local_venue: LocalVen
     await place(local_venue)
 
 
+async def test_another_tick_is_demanded_of_limit_prices(local_venue: LocalVenue) -> None:
+    await local_venue.tell("options", ticks={"KRW-BTC": "3000"})
+    refusal = await local_venue.refusal("POST", "/v1/orders", **LIMIT)
+    assert refusal == (400, "invalid_price_bid")
+    await local_venue.good("POST", "/v1/orders", **(LIMIT | {"price": "100002000"}))
+
+
 async def test_a_test_order_answers_and_creates_nothing(local_venue: LocalVenue) -> None:
     answer = await local_venue.call("POST", "/v1/orders/test", **LIMIT, identifier="t")
     assert answer.status_code == 201

@@ -187,6 +187,18 @@ async def test_instruments_tell_the_tick_of_the_present_price(local_venue: Local
         "supported_levels": ["0"],
     }
     assert rows[1]["tick_size"] == "1"
+    await local_venue.tell("options", ticks={"KRW-DOGE": "5"})
+    (row,) = await local_venue.get("/v1/orderbook/instruments", markets="KRW-DOGE")
+    assert row["tick_size"] == "5"
+    marked = {"warned": ["KRW-XRP"], "cautions": {"KRW-DOGE": ["PRICE_FLUCTUATIONS", "NEW"]}}
+    await local_venue.tell("options", **marked)
+    listed = await local_venue.get("/v1/market/all", is_details="true")
+    events = {row["market"]: row["market_event"] for row in listed}
+    assert [name for name, event in events.items() if event["warning"]] == ["KRW-XRP"]
+    assert [name for name, on in events["KRW-DOGE"]["caution"].items() if on] == [
+        "PRICE_FLUCTUATIONS",
+        "NEW",
+    ]
 
 
 async def test_trades_are_newest_first_and_can_be_paged(local_venue: LocalVenue) -> None:
