@@ -18,6 +18,7 @@ from jobs.gemini.source import Asking, GeminiSource
 from jobs.rules import RulesSource
 from jobs.sources import load_source
 from jobs.spec import Clock, Notifier
+from jobs.stated_ticks import TickWatch
 from jobs.store import gates as gate_rows
 from jobs.store.db import Database
 from jobs.trading.exchange import Exchange
@@ -91,12 +92,20 @@ def upbit_keys(config: Config) -> Keys | None:
     return Keys(access_key=access.get_secret_value(), secret_key=secret.get_secret_value())
 
 
-def exchange_of(base: Foundation, database: Database, upbit: UpbitClient) -> Exchange:
-    """Return where orders go: the venue, or the paper account that is kept in `database`."""
+def exchange_of(
+    base: Foundation, database: Database, upbit: UpbitClient, ticks: TickWatch | None = None
+) -> Exchange:
+    """Return where orders go: the venue, or the paper account that is kept in `database`.
+
+    A paper account demands the price steps that `ticks` has heard of.
+    """
     if base.config.trading.mode == "live":
         return upbit
     start_krw = base.config.trading.paper_balance_krw
-    return PaperExchange(database, upbit, clock=base.clock, start_krw=start_krw)
+    stated = dict if ticks is None else lambda: ticks.stated
+    return PaperExchange(
+        database, upbit, clock=base.clock, start_krw=start_krw, ticks_stated=stated
+    )
 
 
 @asynccontextmanager

@@ -28,7 +28,9 @@ from jobs.selection import Selection
 from jobs.shadow import ShadowedOrders, Unheard
 from jobs.signals import SignalsJob
 from jobs.spec import JobSpec, Slot
+from jobs.stated_ticks import TickWatch
 from jobs.store.positions import engaged_markets
+from jobs.trading.clearance import Clearance
 from jobs.trading.desk import Desk
 from jobs.trading.paper import PaperExchange
 from jobs.trading.portfolio import Mode
@@ -73,11 +75,11 @@ def make_shift(
     resources = replace(resources, base=replace(resources.base, database=fenced))
     base = resources.base
     selection = _selection(resources)
-    marks = _marks(resources)
-    orders = _orders_job(resources, leadership, _bars(selection, marks))
-    shadowed = _shadowed(resources, leadership, orders)
+    marks, ticks = _marks(resources), TickWatch(exchange=resources.upbit, clock=base.clock)
+    orders = _orders_job(resources, leadership, _bars(selection, marks), ticks)
+    shadowed = _shadowed(resources, leadership, orders, ticks)
     running: dict[str, Callable[[Slot], Awaitable[int]]] = {
-        "market": _market_job(resources, selection, marks).run,
+        "market": _market_job(resources, selection, _watch(selection, marks, ticks)).run,
         "signals": _signals_job(resources, selection, marks).run,
         "orders": orders.run if shadowed is None else shadowed.run,
         "upkeep": _upkeep_job(resources).run,
@@ -138,6 +140,19 @@ def _bars(selection: Selection, marks: MarketMarks) -> Callable[[str], Awaitable
     return why_no_entry
 
 
+def _watch(
+    selection: Selection, marks: MarketMarks, ticks: TickWatch
+) -> Callable[[], Awaitable[None]]:
+    """What the market job looks at besides prices and candles."""
+
+    async def watch() -> None:
+        await marks.watch()
+        listed = await marks.current()
+        await ticks.watch([name for name in await selection.current() if name in listed])
+
+    return watch
+
+
 def _modes(config: Config) -> tuple[Mode, ...]:
     """The accounts that are traded: a live one may have its paper twin beside it."""
     mode = config.trading.mode
@@ -162,7 +177,9 @@ def _marks(resources: Resources) -> MarketMarks:
     )
 
 
-def _market_job(resources: Resources, selection: Selection, marks: MarketMarks) -> MarketJob:
+def _market_job(
+    resources: Resources, selection: Selection, watch: Callable[[], Awaitable[None]]
+) -> MarketJob:
     config = resources.base.config
     return MarketJob(
         client=resources.upbit,
@@ -173,7 +190,7 @@ def _market_job(resources: Resources, selection: Selection, marks: MarketMarks) 
         history=config.jobs.market.history,
         max_concurrency=config.upbit.max_concurrency,
         snapshots=resources.caches.snapshots,
-        watch=marks.watch,
+        watch=watch,
     )
 
 
@@ -205,9 +222,10 @@ def _orders_job(
     resources: Resources,
     leadership: Leadership,
     why_no_entry: Callable[[str], Awaitable[str | None]],
+    ticks: TickWatch,
 ) -> OrdersJob:
     base = resources.base
-    venue = exchange_of(base, base.database, resources.upbit)
+    venue = exchange_of(base, base.database, resources.upbit, ticks)
     exchange = FencedExchange(venue, leadership.holds)
     desk = Desk(
         db=base.database,
@@ -225,6 +243,7 @@ def _orders_job(
         clock=base.clock,
         data_max_age_s=_data_max_age_s(base.config),
         chance_ttl_s=base.config.cache.market_info_ttl.total_seconds(),
+        ticks_of=ticks.of,
     )
     return OrdersJob(
         desk=desk,
@@ -232,11 +251,12 @@ def _orders_job(
         sleep=asyncio.sleep,
         settings=resources.caches.settings.current,
         why_no_entry=why_no_entry,
+        clearance=Clearance(on_refusal=ticks.learn),
     )
 
 
 def _shadowed(
-    resources: Resources, leadership: Leadership, live: OrdersJob
+    resources: Resources, leadership: Leadership, live: OrdersJob, ticks: TickWatch
 ) -> ShadowedOrders | None:
     """The live job with its paper twin, where one is wanted; a paper account needs none."""
     base = resources.base
@@ -247,6 +267,7 @@ def _shadowed(
         resources.upbit,
         clock=base.clock,
         start_krw=base.config.trading.paper_balance_krw,
+        ticks_stated=lambda: ticks.stated,
     )
     desk = replace(
         live.desk,
@@ -261,6 +282,7 @@ def _shadowed(
         sleep=asyncio.sleep,
         settings=resources.caches.settings.current,
         why_no_entry=live.why_no_entry,
+        clearance=Clearance(on_refusal=ticks.learn),
     )
     return ShadowedOrders(live=live, twin=twin)
 

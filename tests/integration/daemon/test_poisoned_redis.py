@@ -26,6 +26,7 @@ from jobs.errors import RateLimited
 from jobs.market_marks import MarketMarks
 from jobs.selection import Selection
 from jobs.spec import Slot
+from jobs.stated_ticks import TickWatch
 from jobs.store import candles
 from jobs.store.tables import positions
 from jobs.upbit.wire import Candle, Market, Ticker
@@ -70,7 +71,9 @@ class Poisoned:
     async def orders(self) -> None:
         """One pass of the orders job as the daemon wires it."""
         leadership: Any = SimpleNamespace(epoch=1, holds=lambda: True)
-        job = wiring._orders_job(self.resources, leadership, self.selection.why_no_entry)
+        job = wiring._orders_job(
+            self.resources, leadership, self.selection.why_no_entry, self.ticks
+        )
         job = replace(job, sleep=self.trading.clock.sleep)
         slot = Slot(job="orders", scheduled_at=self.trading.clock(), run_id="run")
         await job.run(slot)
@@ -79,6 +82,11 @@ class Poisoned:
     def selection(self) -> Selection:
         """The markets, as the daemon chooses them at this exchange."""
         return wiring._selection(self.listing)
+
+    @property
+    def ticks(self) -> TickWatch:
+        """What the exchange states of price steps, before it was asked."""
+        return TickWatch(exchange=self.listing.upbit, clock=self.trading.clock)
 
     @property
     def marks(self) -> MarketMarks:
