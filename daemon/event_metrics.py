@@ -23,6 +23,7 @@ def count_events(metrics: Metrics) -> Callable[[], None]:
         "api.request": lambda fields: metrics.request(_request(fields)),
         "gemini.call": lambda fields: metrics.model(_model(fields)),
         "order.state": lambda fields: metrics.order(str(fields["state"])),
+        "upbit.odd_row": lambda fields: metrics.odd_row(str(fields["path"])),
         "reconcile.done": lambda fields: metrics.reconciled(int(fields["mismatches"])),
     }
 

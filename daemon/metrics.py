@@ -195,6 +195,12 @@ class Metrics:
             registry=registry,
             buckets=API_BUCKETS_S,
         )
+        self._odd_rows = Counter(
+            "upbitd_odd_rows",
+            "Rows of list answers that could not be read and were left out.",
+            ["path"],
+            registry=registry,
+        )
         self._calls = Counter(
             "upbitd_model_calls", "Model calls.", ["model", "outcome"], registry=registry
         )
@@ -254,6 +260,10 @@ class Metrics:
         """Count one request."""
         self._requests.labels(request.service, request.group, request.status).inc()
         self._request_s.labels(request.service, request.group).observe(request.duration_s)
+
+    def odd_row(self, path: str) -> None:
+        """Count one row of a list answer that was left out."""
+        self._odd_rows.labels(path).inc()
 
     def model(self, use: ModelUse) -> None:
         """Count one model call."""

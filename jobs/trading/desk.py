@@ -11,9 +11,9 @@ from jobs.store.db import Database
 from jobs.store.settings import Settings
 from jobs.trading.exchange import Exchange
 from jobs.trading.portfolio import Mode
+from jobs.upbit.wire import OUR_PREFIX
 
-PREFIX = "upd-"
-"""How the identifier of every order of the daemon begins; all others are somebody else's."""
+PREFIX = OUR_PREFIX
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _RANDOM_BITS = 80

@@ -79,7 +79,9 @@ class MarketView:
             free_krw=Decimal(0) if krw is None else krw.balance,
             total_krw=Decimal(0) if krw is None else EXACT.add(krw.balance, krw.locked),
             at=at,
-            free_volumes={name: each.balance for name, each in accounts.items()},
+            free_volumes={
+                name: each.balance for name, each in accounts.items() if each.is_readable
+            },
         )
 
     async def chance(self, market: str) -> Chance:

@@ -17,9 +17,9 @@ from jobs.errors import Ambiguous, BadData, Refused, Unavailable
 from jobs.gates import Gates
 from jobs.spec import Clock
 from jobs.upbit.errors import is_unnamed, parse_date
-from jobs.upbit.fields import rows
 from jobs.upbit.http import Call, Sender, open_http
 from jobs.upbit.limits import Limiter
+from jobs.upbit.lists import ListReader, Page
 from jobs.upbit.signing import Keys, Params, Signer
 from jobs.upbit.wire import (
     Account,
@@ -32,15 +32,8 @@ from jobs.upbit.wire import (
     Orderbook,
     OrderRequest,
     Ticker,
-    parse_account,
-    parse_api_key,
-    parse_candle,
     parse_chance,
-    parse_instrument,
-    parse_market,
     parse_order,
-    parse_orderbook,
-    parse_ticker,
 )
 
 CANDLES_PER_PAGE = 200
@@ -50,6 +43,8 @@ _UUIDS_PER_CALL = 100
 _OPEN_PER_PAGE = 100
 _CLOSED_PER_PAGE = 1000
 _CLOSED_WINDOW = timedelta(days=7)
+_MOST_PAGES = 100
+DETAILS = (("is_details", "true"),)
 
 
 class UpbitClient:
@@ -72,6 +67,7 @@ class UpbitClient:
         timeout_s: float = 5.0,
     ) -> None:
         self._clock = clock
+        self._lists = ListReader(clock=clock, access_key=None if keys is None else keys.access_key)
         self._sender = Sender(
             http,
             orders_http=orders_http,
@@ -87,8 +83,8 @@ class UpbitClient:
 
     async def markets(self) -> list[Market]:
         """Every market there is, with its warning mark."""
-        raw = await self._public("market", "/v1/market/all", [("is_details", "true")])
-        return rows(raw, parse_market)
+        path = "/v1/market/all"
+        return self._lists.markets(path, await self._public("market", path, DETAILS))
 
     async def tickers(self, markets: Sequence[str]) -> list[Ticker]:
         """The last price of each of `markets`, in one request.
@@ -97,17 +93,19 @@ class UpbitClient:
         """
         if not markets:
             return []
-        raw = await self._public("ticker", "/v1/ticker", [("markets", ",".join(markets))])
-        return rows(raw, parse_ticker)
+        path = "/v1/ticker"
+        raw = await self._public("ticker", path, [("markets", ",".join(markets))])
+        return self._lists.tickers(path, raw, markets)
 
     async def all_tickers(self, quote: str = "KRW") -> list[Ticker]:
         """The last price of every market in `quote`, in one request."""
-        raw = await self._public("ticker", "/v1/ticker/all", [("quote_currencies", quote)])
-        return rows(raw, parse_ticker)
+        path = "/v1/ticker/all"
+        raw = await self._public("ticker", path, [("quote_currencies", quote)])
+        return self._lists.every_ticker(path, raw)
 
     async def candles(
         self, market: str, unit: int, *, to: datetime | None = None, count: int = CANDLES_PER_PAGE
-    ) -> list[Candle]:
+    ) -> Page[Candle]:
         """Up to `count` (1 to 200) candles that start before `to`, newest first.
 
         Without `to` the first is the one that is still running. Minutes without a trade have none.
@@ -115,23 +113,25 @@ class UpbitClient:
         params = [("market", market), ("count", str(count))]
         if to is not None:
             params.append(("to", f"{to.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"))
-        raw = await self._public("candle", f"/v1/candles/minutes/{unit}", params)
-        return rows(raw, lambda row: parse_candle(row, unit=unit))
+        path = f"/v1/candles/minutes/{unit}"
+        raw = await self._public("candle", path, params)
+        return self._lists.candles(path, raw, market, unit)
 
     async def orderbooks(self, markets: Sequence[str]) -> list[Orderbook]:
         """The order book of each of `markets`, best level first, in one request."""
         if not markets:
             return []
-        raw = await self._public("orderbook", "/v1/orderbook", [("markets", ",".join(markets))])
-        return rows(raw, parse_orderbook)
+        path = "/v1/orderbook"
+        raw = await self._public("orderbook", path, [("markets", ",".join(markets))])
+        return self._lists.orderbooks(path, raw, markets)
 
     async def instruments(self, markets: Sequence[str]) -> list[Instrument]:
         """The tick size of each of `markets` at its present price, in one request."""
         if not markets:
             return []
-        params = [("markets", ",".join(markets))]
-        raw = await self._public("orderbook", "/v1/orderbook/instruments", params)
-        return rows(raw, parse_instrument)
+        path = "/v1/orderbook/instruments"
+        raw = await self._public("orderbook", path, [("markets", ",".join(markets))])
+        return self._lists.instruments(path, raw, markets)
 
     async def server_date(self) -> datetime:
         """The exchange's clock, to the second, at about the middle of the call."""
@@ -145,12 +145,17 @@ class UpbitClient:
     # --- account ---------------------------------------------------------------------------------
 
     async def accounts(self) -> list[Account]:
-        """The balance of every currency held."""
-        return rows(await self._private("GET", "/v1/accounts"), parse_account)
+        """The balance of every currency held.
+
+        Raises BadData when the row of KRW, or one that names no currency, cannot be read.
+        """
+        path = "/v1/accounts"
+        return self._lists.accounts(path, await self._private("GET", path))
 
     async def api_keys(self) -> list[ApiKey]:
-        """The account's keys and when they expire."""
-        return rows(await self._private("GET", "/v1/api_keys"), parse_api_key)
+        """The account's keys and when they expire. Raises BadData when our own cannot be read."""
+        path = "/v1/api_keys"
+        return self._lists.api_keys(path, await self._private("GET", path))
 
     async def chance(self, market: str) -> Chance:
         """Fees, minimum totals and order types of `market` for this account."""
@@ -207,10 +212,11 @@ class UpbitClient:
     ) -> list[Order]:
         """The orders of either list that the exchange knows, without trades."""
         name, ids = ("identifiers[]", identifiers) if identifiers else ("uuids[]", uuids)
-        found: list[Order] = []
+        path, found = "/v1/orders/uuids", list[Order]()
         for start in range(0, len(ids), _UUIDS_PER_CALL):
             params = [(name, each) for each in ids[start : start + _UUIDS_PER_CALL]]
-            found += rows(await self._private("GET", "/v1/orders/uuids", params), parse_order)
+            raw = await self._private("GET", path, params)
+            found += self._lists.orders(path, raw).rows
         return found
 
     async def cancel(self, *, identifier: str | None = None, uuid: str | None = None) -> None:
@@ -221,20 +227,23 @@ class UpbitClient:
         await self._private("DELETE", "/v1/order", _named(identifier, uuid))
 
     async def open_orders(self, market: str | None = None) -> list[Order]:
-        """Every open order of the account, whoever made it, each once; without trades."""
+        """Every open order of the account, whoever made it, each once; without trades.
+
+        Raises BadData when one that may be ours cannot be read, or when the pages do not end.
+        """
+        path = "/v1/orders/open"
         params = [] if market is None else [("market", market)]
         params += [("states[]", "wait"), ("states[]", "watch"), ("limit", str(_OPEN_PER_PAGE))]
         # oldest first: new orders come after the page we are at and move nothing
         params.append(("order_by", "asc"))
         found: dict[str, Order] = {}
-        page = 0
-        while True:
-            page += 1
-            raw = await self._private("GET", "/v1/orders/open", [*params, ("page", str(page))])
-            orders = rows(raw, parse_order)
-            found |= {order.uuid: order for order in orders}
-            if len(orders) < _OPEN_PER_PAGE:
+        for page in range(1, _MOST_PAGES + 1):
+            raw = await self._private("GET", path, [*params, ("page", str(page))])
+            orders = self._lists.orders(path, raw)
+            found |= {order.uuid: order for order in orders.rows}
+            if orders.total < _OPEN_PER_PAGE:
                 return list(found.values())
+        raise BadData("the pages of open orders do not end", pages=_MOST_PAGES)
 
     async def closed_orders(self, market: str, start: datetime) -> list[Order]:
         """Finished orders of `market` created since `start`, each once; without trades."""
@@ -260,13 +269,14 @@ class UpbitClient:
                 ("limit", str(_CLOSED_PER_PAGE)),
                 ("order_by", "desc"),
             ]
-            orders = rows(await self._private("GET", "/v1/orders/closed", params), parse_order)
-            fresh = {order.uuid: order for order in orders if order.uuid not in found}
+            path = "/v1/orders/closed"
+            orders = self._lists.orders(path, await self._private("GET", path, params))
+            fresh = {order.uuid: order for order in orders.rows if order.uuid not in found}
             found |= fresh
-            if len(orders) < _CLOSED_PER_PAGE or not fresh:
+            if orders.total < _CLOSED_PER_PAGE or not fresh:
                 return
             # there are no page numbers: what is left was created before the oldest seen, or with it
-            end = min(order.created_at for order in orders) + timedelta(seconds=1)
+            end = min(order.created_at for order in orders.rows) + timedelta(seconds=1)
 
     async def _public(self, group: str, path: str, params: Params) -> object:
         return await self._sender.json(Call(method="GET", path=path, group=group, params=params))

@@ -140,9 +140,17 @@ class Fields:
         """A finite number, or zero when the key is absent or null."""
         return self.maybe_number(key) or Decimal(0)
 
+    def amount_or_zero(self, key: str) -> Decimal:
+        """A number that is not negative, or zero when the key is absent or null."""
+        return Decimal(0) if self.raw.get(key) is None else self.amount(key)
+
+    def maybe_amount(self, key: str) -> Decimal | None:
+        """A number that is not negative, or None when the key is absent or null."""
+        return None if self.raw.get(key) is None else self.amount(key)
+
     def count(self, key: str) -> int:
         """A whole number, or zero when the key is absent or null."""
-        value = self.number_or_zero(key)
+        value = self.amount_or_zero(key)
         if value != int(value):
             raise self.bad(key)
         return int(value)

@@ -5,17 +5,23 @@ and raise BadData when a body is not what the documentation promises. All times 
 amounts Decimal. Keys that do not apply may be absent or null: both are accepted.
 """
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Literal, cast, get_args
 
-from jobs.upbit.fields import Fields, rows
+from jobs.upbit.fields import Fields, rows, to_decimal
 
 Side = Literal["bid", "ask"]
 OrdType = Literal["limit", "price", "market", "best"]
 OrderState = Literal["wait", "watch", "done", "cancel"]
 
+OUR_PREFIX = "upd-"
+"""How the identifier of every order of the daemon begins; all others are somebody else's."""
+
+KRW = "KRW"
+_CAUTION = re.compile(r"[A-Z0-9_]{1,60}")
 _SIDES = frozenset(get_args(Side))
 _STATES = frozenset(get_args(OrderState))
 
@@ -93,12 +99,17 @@ class Orderbook:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
-    """One currency of the account: `balance` is free, `locked` is bound by open orders."""
+    """One currency of the account: `balance` is free, `locked` is bound by open orders.
+
+    `is_readable` is false where the exchange names the coin and not a usable amount: then both are
+    zero and mean nothing. Such a row stays, because a coin that is absent is one that is not held.
+    """
 
     currency: str
     balance: Decimal
     locked: Decimal
     avg_buy_price: Decimal
+    is_readable: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,7 +206,13 @@ def parse_market(raw: object) -> Market:
         korean_name=row.text("korean_name"),
         english_name=row.text("english_name"),
         warning=event.get("warning") is True,
-        cautions=tuple(sorted(name for name, is_set in marks.items() if is_set is True)),
+        cautions=tuple(
+            sorted(
+                name
+                for name, is_set in marks.items()
+                if is_set is True and _CAUTION.fullmatch(name)
+            )
+        ),
     )
 
 
@@ -205,7 +222,7 @@ def parse_instrument(raw: object) -> Instrument:
     return Instrument(
         market=row.text("market"),
         quote_currency=row.text("quote_currency"),
-        tick_size=row.number("tick_size"),
+        tick_size=row.price("tick_size"),
         supported_levels=row.texts("supported_levels"),
     )
 
@@ -215,9 +232,9 @@ def parse_ticker(raw: object) -> Ticker:
     row = Fields.of("ticker", raw)
     return Ticker(
         market=row.text("market"),
-        price=row.number("trade_price"),
-        volume_24h=row.number("acc_trade_volume_24h"),
-        value_24h=row.number("acc_trade_price_24h"),
+        price=row.price("trade_price"),
+        volume_24h=row.amount("acc_trade_volume_24h"),
+        value_24h=row.amount("acc_trade_price_24h"),
         change_rate=row.number("signed_change_rate"),
         ts=row.instant_ms("timestamp"),
     )
@@ -230,12 +247,12 @@ def parse_candle(raw: object, *, unit: int) -> Candle:
         market=row.text("market"),
         unit=unit,
         ts=row.instant("candle_date_time_utc", zone=UTC),
-        open=row.number("opening_price"),
-        high=row.number("high_price"),
-        low=row.number("low_price"),
-        close=row.number("trade_price"),
-        volume=row.number("candle_acc_trade_volume"),
-        value=row.number("candle_acc_trade_price"),
+        open=row.price("opening_price"),
+        high=row.price("high_price"),
+        low=row.price("low_price"),
+        close=row.price("trade_price"),
+        volume=row.amount("candle_acc_trade_volume"),
+        value=row.amount("candle_acc_trade_price"),
     )
 
 
@@ -243,10 +260,10 @@ def parse_level(raw: object) -> Level:
     """Read one unit of an order book."""
     row = Fields.of("level", raw)
     return Level(
-        ask_price=row.number("ask_price"),
-        ask_size=row.number("ask_size"),
-        bid_price=row.number("bid_price"),
-        bid_size=row.number("bid_size"),
+        ask_price=row.amount("ask_price"),
+        ask_size=row.amount("ask_size"),
+        bid_price=row.amount("bid_price"),
+        bid_size=row.amount("bid_size"),
     )
 
 
@@ -262,13 +279,33 @@ def parse_orderbook(raw: object) -> Orderbook:
 
 
 def parse_account(raw: object) -> Account:
-    """Read a row of /accounts."""
+    """Read a row of /accounts, strictly for KRW: all that is spent is judged by it.
+
+    A coin without `locked` has none locked, so that nothing is sold which may be bound.
+    """
     row = Fields.of("account", raw)
+    currency = row.text("currency")
+    if currency == KRW:
+        balance, locked = row.amount("balance"), row.amount("locked")
+        return Account(currency=KRW, balance=balance, locked=locked, avg_buy_price=Decimal(0))
     return Account(
-        currency=row.text("currency"),
-        balance=row.number("balance"),
-        locked=row.number("locked"),
-        avg_buy_price=row.number_or_zero("avg_buy_price"),
+        currency=currency,
+        balance=row.amount("balance"),
+        locked=row.amount_or_zero("locked"),
+        avg_buy_price=to_decimal(row.raw.get("avg_buy_price")) or Decimal(0),
+    )
+
+
+def unreadable_account(raw: object) -> Account:
+    """The row of a coin whose amounts cannot be read. Raises BadData when it names no coin."""
+    currency = Fields.of("account", raw).text("currency")
+    nothing = Decimal(0)
+    return Account(
+        currency=currency,
+        balance=nothing,
+        locked=nothing,
+        avg_buy_price=nothing,
+        is_readable=False,
     )
 
 
@@ -278,11 +315,11 @@ def parse_chance(raw: object) -> Chance:
     market = row.inner("market")
     return Chance(
         market=market.text("id"),
-        bid_fee=row.number("bid_fee"),
-        ask_fee=row.number("ask_fee"),
-        bid_min_total=market.inner("bid").number("min_total"),
-        ask_min_total=market.inner("ask").number("min_total"),
-        max_total=market.number("max_total"),
+        bid_fee=row.amount("bid_fee"),
+        ask_fee=row.amount("ask_fee"),
+        bid_min_total=market.inner("bid").amount("min_total"),
+        ask_min_total=market.inner("ask").amount("min_total"),
+        max_total=market.price("max_total"),
         state=market.text("state"),
         bid_types=market.texts("bid_types"),
         ask_types=market.texts("ask_types"),
@@ -306,9 +343,9 @@ def parse_trade(raw: object) -> Trade:
     row = Fields.of("trade", raw)
     return Trade(
         uuid=row.text("uuid"),
-        price=row.number("price"),
-        volume=row.number("volume"),
-        funds=row.number("funds"),
+        price=row.price("price"),
+        volume=row.amount("volume"),
+        funds=row.amount("funds"),
         ts=row.instant("created_at"),
         side=_side(row),
     )
@@ -326,15 +363,15 @@ def parse_order(raw: object) -> Order:
         state=_state(row),
         created_at=row.instant("created_at"),
         identifier=row.maybe_text("identifier"),
-        price=row.maybe_number("price"),
-        volume=row.maybe_number("volume"),
-        remaining_volume=row.maybe_number("remaining_volume"),
-        executed_volume=row.number_or_zero("executed_volume"),
-        executed_funds=row.maybe_number("executed_funds"),
-        reserved_fee=row.number_or_zero("reserved_fee"),
-        remaining_fee=row.number_or_zero("remaining_fee"),
-        paid_fee=row.number_or_zero("paid_fee"),
-        locked=row.number_or_zero("locked"),
+        price=row.maybe_amount("price"),
+        volume=row.maybe_amount("volume"),
+        remaining_volume=row.maybe_amount("remaining_volume"),
+        executed_volume=row.amount_or_zero("executed_volume"),
+        executed_funds=row.maybe_amount("executed_funds"),
+        reserved_fee=row.amount_or_zero("reserved_fee"),
+        remaining_fee=row.amount_or_zero("remaining_fee"),
+        paid_fee=row.amount_or_zero("paid_fee"),
+        locked=row.amount_or_zero("locked"),
         time_in_force=row.maybe_text("time_in_force"),
         smp_type=row.maybe_text("smp_type"),
         trades_count=row.count("trades_count"),
@@ -346,3 +383,11 @@ def parse_api_key(raw: object) -> ApiKey:
     """Read a row of /api_keys."""
     row = Fields.of("api key", raw)
     return ApiKey(access_key=row.text("access_key"), expire_at=row.instant("expire_at"))
+
+
+def may_be_ours(raw: object) -> bool:
+    """Whether a row of orders may be one of the daemon's, as far as its identifier can be read."""
+    if not isinstance(raw, dict):
+        return True
+    name = raw.get("identifier")
+    return name is not None and not (isinstance(name, str) and not name.startswith(OUR_PREFIX))

@@ -69,3 +69,9 @@ def test_counting_ends() -> None:
     count_events(metrics)()
     logger.bind(event="order.state", state="done").info("x")
     assert "upbitd_orders_total{" not in text(metrics)
+
+
+def test_odd_rows_are_counted_by_list(metrics: Metrics) -> None:
+    for level in ("WARNING", "DEBUG"):
+        logger.bind(event="upbit.odd_row", path="/v1/ticker/all").log(level, "x")
+    assert 'upbitd_odd_rows_total{path="/v1/ticker/all"} 2.0' in text(metrics)

@@ -358,6 +358,27 @@ async def test_open_orders_are_read_to_the_last_page_each_once(
     )
 
 
+async def test_pages_of_open_orders_are_counted_by_what_came(
+    client: UpbitClient, upbit: respx.MockRouter
+) -> None:
+    first = [order(f"u{number}") for number in range(99)]
+    foreign = {**order("odd"), "identifier": "mine", "side": "?"}
+    route = upbit.get("/v1/orders/open").mock(
+        side_effect=[httpx.Response(200, json=rows) for rows in ([*first, foreign], [order("v")])]
+    )
+    assert len(await client.open_orders()) == 100
+    assert route.call_count == 2
+
+
+async def test_pages_of_open_orders_without_end_are_bad_data(
+    client: UpbitClient, upbit: respx.MockRouter
+) -> None:
+    route = upbit.get("/v1/orders/open").respond(json=[order(f"u{n}") for n in range(100)])
+    with pytest.raises(BadData, match="do not end"):
+        await client.open_orders()
+    assert route.call_count == 100
+
+
 async def test_open_orders_of_every_market(client: UpbitClient, upbit: respx.MockRouter) -> None:
     route = upbit.get("/v1/orders/open").respond(json=[])
     assert await client.open_orders() == []
