@@ -275,6 +275,7 @@ settings = Table(
     Column("value", JSONB, nullable=False),
     _now("updated_at"),
     Column("updated_by", Text, nullable=False, server_default=text("CURRENT_USER")),
+    Column("reason", Text),
 )
 
 settings_audit = Table(
@@ -286,6 +287,7 @@ settings_audit = Table(
     Column("new", JSONB),
     _text("changed_by"),
     _now("changed_at"),
+    Column("reason", Text),
 )
 
 job_runs = Table(
