@@ -52,11 +52,10 @@ LOOKS_AFTER_PLACING_S = (0.2, 0.3, 0.5, 1.0)
 class Memory:
     """What one process has said already, so that it does not say it every ten seconds.
 
-    `dust` holds the volume of a remainder too small to sell; `is_halt_told` is None at first.
+    `dust` holds the volume of a remainder too small to sell.
     """
 
     dust: dict[str, Decimal] = field(default_factory=dict)
-    is_halt_told: bool | None = None
 
 
 async def _any_market(_: str) -> None:
@@ -87,7 +86,6 @@ class OrdersJob:
         """Do one pass; return how many rows it wrote. Raises the first trouble, transient first."""
         work = _Pass(job=self, settings=await self._settings_in_force(), run_id=slot.run_id)
         steps = (
-            work.unhalt,
             work.tend_open,
             work.leave,
             work.enter,
@@ -376,12 +374,8 @@ class _Pass:
         """Remember dust, and tell a person of the limits that stop trading as a whole."""
         if refusal.limit == "dust" and (held := await self._volume(wish.market)) is not None:
             self.job.memory.dust[wish.market] = held
-        if refusal.limit == "halted":
-            self.job.memory.is_halt_told = True
-            await self._notify("halted", "halted", f"Trading is halted: {wish.purpose} refused")
-        elif refusal.limit in ALERTED:
-            incident = f"risk_limit_hit:{refusal.limit}"
-            await self._notify("risk_limit_hit", incident, refusal.reason)
+        if refusal.limit in ALERTED:
+            await self._notify(f"risk_limit_hit:{refusal.limit}", refusal.reason)
 
     async def _volume(self, market: str) -> Decimal | None:
         desk = self.job.desk
@@ -389,25 +383,18 @@ class _Pass:
             holding = (await position_store.held(conn, desk.mode)).get(market)
         return None if holding is None else holding.volume
 
-    async def _notify(self, kind: str, incident: str, message: str) -> None:
+    async def _notify(self, incident: str, message: str) -> None:
         await self.job.desk.notifier.notify(
             Incident(
-                kind=kind,
+                kind="risk_limit_hit",
                 severity="warning",
                 incident=incident,
-                title="No new orders" if kind == "halted" else "A risk limit stops entries",
+                title="A risk limit stops entries",
                 message=message,
                 job="orders",
                 run_id=self.run_id,
             )
         )
-
-    async def unhalt(self) -> None:
-        """Close the alert of an earlier halt once trading is resumed."""
-        memory = self.job.memory
-        if not self.settings.halted and memory.is_halt_told is not False:
-            await self.job.desk.notifier.resolve("halted")
-            memory.is_halt_told = False
 
     # -- 4: what was just placed -------------------------------------------------------------
 

@@ -15,6 +15,7 @@ from jobs.candle_units import larger
 from jobs.decisions import Inputs, Source, Verdict
 from jobs.errors import BadData, Transient
 from jobs.gates import Gates
+from jobs.halt import NOT_HALTED
 from jobs.replay import recorded
 from jobs.replay.feed import SourceFeed
 from jobs.replay.null import judge, null_returns
@@ -142,12 +143,12 @@ async def _plan(config: Config, wanted: Wanted, db: Database | None, tape: Tape)
     if wanted.data is None and db is not None:
         async with db.begin() as tx:
             settings = await settings_store.read(tx)
-    changes = {**wanted.overrides, "halted": False}
+    changes = {k: v for k, v in wanted.overrides.items() if k != settings_store.HALTED}
     signals = config.jobs.signals
     return Plan(
         since=_whole(wanted.since or tape.first),
         until=_whole(wanted.until or tape.end),
-        settings=replace(settings, **changes),  # type: ignore[arg-type]  # checked by parse_value
+        settings=replace(settings, halt=NOT_HALTED, **changes),  # type: ignore[arg-type]  # checked by parse_value
         start_krw=wanted.start_krw or config.trading.paper_balance_krw,
         slippage_bps=wanted.slippage_bps,
         every=signals.every or timedelta(minutes=5),

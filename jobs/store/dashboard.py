@@ -120,7 +120,6 @@ class Lines:
     positions: Sequence[PositionLine]
     equity: Sequence[EquityLine]
     cost: CostLine
-    halted: bool
 
 
 # a run is what was tried: skipped and cancelled slots say nothing about success
@@ -191,8 +190,6 @@ SELECT coalesce(sum(cost_usd) FILTER (WHERE outcome <> 'reserved'), 0) AS spent_
 FROM llm_calls WHERE day = %(day)s
 """
 
-HALTED: Final = "SELECT value = 'true'::jsonb FROM settings WHERE key = 'halted'"
-
 
 async def lines(db: Database, wanted: Wanted) -> Lines:
     """Return the rows of the page. Raises Unavailable while the database is away."""
@@ -213,13 +210,7 @@ async def lines(db: Database, wanted: Wanted) -> Lines:
             positions=await _all(connection, POSITIONS, given, PositionLine),
             equity=await _all(connection, EQUITY, given, EquityLine),
             cost=cost,
-            halted=await _halted(connection),
         )
-
-
-async def _halted(connection: AsyncConnection) -> bool:
-    row = await (await connection.execute(HALTED.encode())).fetchone()
-    return row is not None and bool(row[0])
 
 
 @asynccontextmanager

@@ -13,18 +13,21 @@ from types import MappingProxyType
 from typing import Any
 
 from loguru import logger
-from sqlalchemy import Text, cast, func, literal, select
+from sqlalchemy import Row, Text, cast, func, literal, select
 from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from jobs.errors import BadData
+from jobs.halt import NOT_HALTED, Halt, HaltLevel
 from jobs.store.db import Database
 from jobs.store.tables import settings as table
 
-Value = Decimal | int | bool | str
+Value = Decimal | int | str
 
 LONGEST_NUMBER = 40
+HALTED = "halted"
 TRUTHS = {"true": True, "on": True, "yes": True, "false": False, "off": False, "no": False}
+"""How `halted` is typed as well, and was stored by releases that knew one level only."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +59,12 @@ class Settings:
     max_entry_deviation_pct: Decimal = Decimal(1)
     max_exit_slippage_pct: Decimal = Decimal(3)
     entries_per_position: int = 1
-    halted: bool = False
+    halt: Halt = NOT_HALTED
+
+    @property
+    def halted(self) -> HaltLevel:
+        """The setting `halted`, or the file in its place; `halt` says by whom and why."""
+        return self.halt.level
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,8 +82,6 @@ class Spec:
     @property
     def allowed(self) -> str:
         """What may stand there, for people."""
-        if self.kind is bool:
-            return "true or false"
         if self.choices:
             return ", ".join(self.choices)
         noun = "a whole number" if self.kind is int else "a number"
@@ -84,10 +90,10 @@ class Spec:
     def check(self, value: object) -> Value:
         """Return `value` as this setting's type. Raises ValueError that says what is allowed."""
         fits: Value | None = None
-        if self.kind is bool:
-            fits = value if isinstance(value, bool) else None
-        elif self.kind is str:
-            fits = value if isinstance(value, str) and value in self.choices else None
+        if self.kind is HaltLevel and isinstance(value, bool):
+            fits = HaltLevel.ALL if value else HaltLevel.NONE
+        elif self.choices:
+            fits = self.kind(value) if isinstance(value, str) and value in self.choices else None
         elif isinstance(value, int | Decimal) and not isinstance(value, bool):
             fits = self._number(Decimal(value))
         if fits is None:
@@ -166,7 +172,13 @@ SPECS: Mapping[str, Spec] = MappingProxyType(
                 "50",
             ),
             _spec("entries_per_position", "the most entries into one position", "1", "1000"),
-            _spec("halted", "no new order while true"),
+            _spec(
+                HALTED,
+                "entries: no new exposure; all: no new order, stop-losses are off",
+                "0",
+                "0",
+                *HaltLevel,
+            ),
         )
     }
 )
@@ -181,9 +193,9 @@ def parse_value(key: str, entered: str) -> Value:
     spec = _known(key)
     entered = entered.strip()
     value: object = entered
-    if spec.kind is bool:
-        value = TRUTHS.get(entered.lower(), entered)
-    elif spec.kind is not str and len(entered) <= LONGEST_NUMBER:
+    if spec.kind is HaltLevel:
+        value = TRUTHS.get(entered.lower(), entered.lower())
+    elif not spec.choices and len(entered) <= LONGEST_NUMBER:
         try:
             value = Decimal(entered)
         except InvalidOperation:
@@ -199,30 +211,60 @@ def _known(key: str) -> Spec:
     raise ValueError(f"{key} is no setting: {hint}")
 
 
+_ROWS = select(
+    table.c.key,
+    cast(table.c.value, Text).label("raw"),
+    table.c.updated_at,
+    table.c.updated_by,
+    table.c.reason,
+)
+
+
 async def read(connection: AsyncConnection, *, fallback: Settings | None = None) -> Settings:
     """Return the settings as the database has them now.
 
     A row that is not what its key may be raises BadData; with `fallback` that key takes its
-    value from there instead and the fault is logged, and a bad `halted` counts as true.
+    value from there instead and the fault is logged. A bad `halted` always counts as `all`.
     """
-    rows = await connection.execute(select(table.c.key, cast(table.c.value, Text)))
     values: dict[str, Any] = {}
-    for key, raw in rows:
+    for row in await connection.execute(_ROWS):
+        key: str = row.key
         if (spec := SPECS.get(key)) is None:  # of a newer or older program
             continue
+        if key == HALTED:
+            values["halt"] = _halt_of(row)
+            continue
         try:
-            values[key] = spec.check(json.loads(raw, parse_float=Decimal))
+            values[key] = spec.check(json.loads(row.raw, parse_float=Decimal))
         except ValueError as exc:
             if fallback is None:
                 raise BadData("a setting in the database is bad", key=key, cause=str(exc)) from exc
             logger.bind(event="settings.bad", key=key, error=str(exc)).error(
                 "a setting in the database is bad, keeping the last good one"
             )
-            values[key] = True if key == "halted" else getattr(fallback, key)
+            values[key] = getattr(fallback, key)
     return Settings(**values)
 
 
-async def write(db: Database, key: str, value: object, by: str) -> bool:
+def _halt_of(row: Row[Any]) -> Halt:
+    """The halt that the setting makes; what nobody can read halts all, and says so."""
+    try:
+        found = HaltLevel(str(SPECS[HALTED].check(json.loads(row.raw, parse_float=Decimal))))
+    except ValueError as exc:
+        logger.bind(event="settings.bad", key=HALTED, error=str(exc)).error(
+            "The setting halted is damaged: trading is halted"
+        )
+        found, reason = HaltLevel.ALL, f"the setting is damaged ({row.raw[:LONGEST_NUMBER]})"
+    else:
+        reason = row.reason
+    if found is HaltLevel.NONE:
+        return NOT_HALTED
+    return Halt(level=found, by=row.updated_by, since=row.updated_at, reason=reason)
+
+
+async def write(
+    db: Database, key: str, value: object, by: str, *, reason: str | None = None
+) -> bool:
     """Store a setting and return whether that changed anything.
 
     Raises ValueError for an unknown key or a value that is not allowed.
@@ -233,6 +275,7 @@ async def write(db: Database, key: str, value: object, by: str) -> bool:
         value=cast(literal(_as_json(checked), Text), JSONB),
         updated_at=func.clock_timestamp(),
         updated_by=by,
+        reason=reason,
     )
     upsert = new.on_conflict_do_update(
         index_elements=[table.c.key],
@@ -240,6 +283,7 @@ async def write(db: Database, key: str, value: object, by: str) -> bool:
             "value": new.excluded.value,
             "updated_at": new.excluded.updated_at,
             "updated_by": new.excluded.updated_by,
+            "reason": new.excluded.reason,
         },
         where=table.c.value != new.excluded.value,
     ).returning(table.c.key)

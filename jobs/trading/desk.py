@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
+from jobs.halt import halted_by_file, strongest
 from jobs.spec import Clock, Notifier
 from jobs.store.db import Database
 from jobs.store.settings import Settings
@@ -64,6 +65,6 @@ class Desk:
 
     def with_halt_file(self, settings: Settings) -> Settings:
         """The settings in force: halted as well while the file is there. Looks every time."""
-        if self.halt_file is None or not self.halt_file.exists():
+        if self.halt_file is None:
             return settings
-        return replace(settings, halted=True)
+        return replace(settings, halt=strongest(settings.halt, halted_by_file(self.halt_file)))

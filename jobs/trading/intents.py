@@ -155,7 +155,8 @@ async def _mark_sent(desk: Desk, intent: OrderRow) -> OrderRow:
     at = desk.clock()
     async with desk.db.begin() as conn:
         settings = await settings_store.read(conn, fallback=Settings())
-        if desk.with_halt_file(settings).halted and intent.purpose != "flatten":
+        halted = desk.with_halt_file(settings).halted
+        if halted.stops(intent.side) and intent.purpose != "flatten":
             order = await _withdraw(desk, conn, intent, "halted")
         else:
             note = Note(kind="post", at=at, detail=_request_detail(intent))

@@ -2,8 +2,8 @@
 
 `assess` asks nobody and knows no clock; the facts are read in the transaction that writes the
 intent. Entries must pass every limit. Exits reduce risk: they pass in reduce-only, on stale data
-and over the day's limits, and never sell more than the daemon holds. `halted` stops all new orders,
-exits as well; only a person's `flatten` passes it.
+and over the day's limits, and never sell more than the daemon holds. A halt stops new exposure, and
+exits as well when it halts `all`; only a person's `flatten` passes it.
 """
 
 from collections.abc import Callable
@@ -77,8 +77,9 @@ def assess(
 
 
 def _halted(case: _Case) -> Refusal | None:
-    if case.settings.halted and case.wish.purpose != "flatten":
-        return Refusal(limit="halted", reason="halted: no new order until resume")
+    halt = case.settings.halt
+    if halt.level.stops(case.wish.side) and case.wish.purpose != "flatten":
+        return Refusal(limit="halted", reason=str(halt))
     return None
 
 

@@ -223,7 +223,7 @@ async def test_deposits_and_withdrawals_are_neither_profit_nor_loss(trading: Tra
 # -- halted ------------------------------------------------------------------------------------
 
 
-async def test_halted_stops_everything_new_and_is_told_until_resumed(trading: Trading) -> None:
+async def test_halted_stops_everything_new_until_resumed(trading: Trading) -> None:
     await hold(trading)
     await trading.set(halted=True)
     signal = await trading.signal("buy", ETH)
@@ -231,10 +231,18 @@ async def test_halted_stops_everything_new_and_is_told_until_resumed(trading: Tr
     await trading.run(after_s=70)
     assert len(trading.venue.posts) == 1
     assert (await trading.signal_status(signal))[0] == "refused"
-    assert "halted" in trading.alerts.open
     await trading.set(halted=False)
     await trading.run(after_s=10)
-    assert "halted" not in trading.alerts.open
+    assert [o.purpose for o in await trading.orders()] == ["entry", "stop_loss"]
+
+
+async def test_a_halt_of_entries_lets_the_stop_loss_sell(trading: Trading) -> None:
+    await hold(trading)
+    await trading.set(halted="entries")
+    signal = await trading.signal("buy", ETH)
+    trading.venue.quote(PRICE * 90 // 100)
+    await trading.run(after_s=70)
+    assert "halted (entries) by test" in str((await trading.signal_status(signal))[1])
     assert [o.purpose for o in await trading.orders()] == ["entry", "stop_loss"]
 
 

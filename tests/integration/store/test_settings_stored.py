@@ -12,6 +12,7 @@ from sqlalchemy import event
 
 from daemon.database import PoolOptions, open_database
 from jobs.errors import BadData, Unavailable
+from jobs.halt import HaltLevel
 from jobs.store import settings
 from jobs.store.db import Database
 from jobs.store.listener import listen
@@ -65,7 +66,7 @@ async def test_an_empty_table_means_the_defaults(database: Database) -> None:
         ("max_position_krw", Decimal("123456789.123456789123456789")),
         ("cooldown_s", 0),
         ("entry_order", "market"),
-        ("halted", True),
+        ("halted", "entries"),
     ],
 )
 async def test_what_is_written_is_read_to_the_last_digit(
@@ -117,7 +118,30 @@ async def test_a_bad_row_keeps_the_last_good_value_of_its_key_alone(
 
 async def test_a_switch_that_cannot_be_read_counts_as_halted(database: Database, dsn: str) -> None:
     by_hand(dsn, "INSERT INTO settings (key, value) VALUES ('halted', '\"perhaps\"')")
-    assert (await read(database, fallback=Settings())).halted
+    for fallback in (None, Settings()):
+        halt = (await read(database, fallback=fallback)).halt
+        assert (halt.level, halt.by) == (HaltLevel.ALL, "postgres")
+        assert halt.reason == 'the setting is damaged ("perhaps")'
+
+
+@pytest.mark.parametrize(("old", "level"), [("true", HaltLevel.ALL), ("false", HaltLevel.NONE)])
+async def test_a_halt_of_an_earlier_release_is_read(
+    database: Database, dsn: str, old: str, level: HaltLevel
+) -> None:
+    with psycopg.connect(dsn) as connection:
+        insert = "INSERT INTO settings (key, value) VALUES ('halted', %s::jsonb)"
+        connection.execute(insert, (old,))
+    assert (await read(database)).halted is level
+
+
+async def test_a_halt_knows_who_since_when_and_why(database: Database, dsn: str) -> None:
+    await settings.write(database, "halted", "all", "cli:me", reason="maintenance")
+    halt = (await read(database)).halt
+    assert (halt.level, halt.by, halt.reason) == (HaltLevel.ALL, "cli:me", "maintenance")
+    assert halt.since is not None
+    by_hand(dsn, "UPDATE settings SET value = '\"entries\"'")
+    changed = (await read(database)).halt
+    assert (changed.level, changed.reason) == (HaltLevel.ENTRIES, None)
 
 
 async def test_a_key_of_another_release_is_left_alone(database: Database, dsn: str) -> None:
@@ -216,13 +240,13 @@ async def test_a_change_by_anybody_is_heard_at_once(
 ) -> None:
     cache = Listened(database)
     async with listening(dsn, cache):
-        assert not (await cache.current()).halted
+        assert (await cache.current()).halted is HaltLevel.NONE
         by_hand(dsn, "INSERT INTO settings (key, value) VALUES ('halted', 'true')")
         await cache.until("invalidate")
-        assert (await cache.current()).halted
+        assert (await cache.current()).halted is HaltLevel.ALL
         await settings.write(database, "halted", False, "me")
         await cache.until("invalidate")
-        assert not (await cache.current()).halted
+        assert (await cache.current()).halted is HaltLevel.NONE
         by_hand(dsn, "DELETE FROM settings")
         await cache.until("invalidate")
     changed = [r["extra"] for r in log_records if r["extra"].get("event") == "settings.changed"]
@@ -244,7 +268,7 @@ async def test_a_listener_that_is_cut_off_flushes_and_comes_back(
         await cache.until("hear")
         by_hand(dsn, "INSERT INTO settings (key, value) VALUES ('halted', 'true')")
         await cache.until("invalidate")
-        assert (await cache.current()).halted
+        assert (await cache.current()).halted is HaltLevel.ALL
 
 
 async def test_nothing_is_served_from_memory_while_nobody_listens(
@@ -269,7 +293,7 @@ async def test_a_silent_connection_is_tried_and_kept(
     async with listening(dsn, cache):
         by_hand(dsn, "INSERT INTO settings (key, value) VALUES ('halted', 'true')")
         await cache.until("invalidate")
-    assert (await cache.current()).halted
+    assert (await cache.current()).halted is HaltLevel.ALL
 
 
 async def test_a_listener_without_a_server_keeps_trying_and_serves_nothing(

@@ -30,6 +30,7 @@ from sqlalchemy import select
 
 from daemon.database import open_database
 from jobs.errors import JobError
+from jobs.halt import HaltLevel
 from jobs.store import orders as order_store
 from jobs.store import positions as position_store
 from jobs.store import settings as settings_store
@@ -66,7 +67,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "entry_order": ("limit", "market", "best"),
     "entry_time_in_force": ("auto", "ioc", "fok", "post_only"),
     "exit_order": ("limit", "market", "best"),
-    "halted": (False, True),
+    "halted": ("none", "entries", "all"),
 }
 
 
@@ -199,7 +200,7 @@ class TradingHistory(RuleBasedStateMachine):
     async def _judge_purchase(
         self, row: OrderRow, rows: list[OrderRow], in_force: Settings
     ) -> None:
-        assert not in_force.halted
+        assert in_force.halted is HaltLevel.NONE
         cost = row.reserved_krw / Decimal("1.0005")
         assert cost <= in_force.max_position_krw
         assert cost >= 5000

@@ -5,6 +5,7 @@ from decimal import Decimal
 
 import pytest
 
+from jobs.halt import HaltLevel
 from jobs.store.settings import SPECS, Settings, Value, parse_value
 
 DEFAULTS = {
@@ -29,12 +30,13 @@ DEFAULTS = {
     "max_entry_deviation_pct": "1",
     "max_exit_slippage_pct": "3",
     "entries_per_position": "1",
-    "halted": "false",
+    "halted": "none",
 }
 
 
 def test_every_setting_has_a_spec_and_its_documented_default() -> None:
-    assert [each.name for each in fields(Settings)] == list(SPECS) == list(DEFAULTS)
+    names = [each.name.replace("halt", "halted") for each in fields(Settings)]
+    assert names == list(SPECS) == list(DEFAULTS)
     for key, entered in DEFAULTS.items():
         assert parse_value(key, entered) == SPECS[key].default == getattr(Settings(), key)
         assert SPECS[key].help
@@ -49,8 +51,10 @@ def test_every_setting_has_a_spec_and_its_documented_default() -> None:
         ("cooldown_s", "90", 90),
         ("cooldown_s", "90.0", 90),
         ("entry_order", "best", "best"),
-        ("halted", "TRUE", True),
-        ("halted", "off", False),
+        ("halted", "entries", HaltLevel.ENTRIES),
+        ("halted", "ALL", HaltLevel.ALL),
+        ("halted", "TRUE", HaltLevel.ALL),
+        ("halted", "off", HaltLevel.NONE),
     ],
 )
 def test_what_people_type_becomes_the_settings_type(key: str, entered: str, value: Value) -> None:
@@ -79,8 +83,8 @@ def test_what_people_type_becomes_the_settings_type(key: str, entered: str, valu
         ("entries_per_position", "0", "a whole number from 1 to 1000"),
         ("entry_order", "stop", "limit, market, best"),
         ("entry_order", "", "limit, market, best"),
-        ("halted", "1", "true or false"),
-        ("halted", "maybe", "true or false"),
+        ("halted", "1", "none, entries, all"),
+        ("halted", "maybe", "none, entries, all"),
     ],
 )
 def test_what_is_not_allowed_is_told_with_what_is(key: str, entered: str, allowed: str) -> None:
@@ -102,7 +106,12 @@ def test_only_exact_numbers_are_numbers(value: object) -> None:
         SPECS["stop_loss_pct"].check(value)
 
 
-@pytest.mark.parametrize("value", [0, 1, "true", None])
-def test_only_a_truth_is_a_truth(value: object) -> None:
-    with pytest.raises(ValueError, match="true or false"):
+@pytest.mark.parametrize("value", [0, 1, "true", None, "All", ["all"]])
+def test_only_a_level_is_a_level(value: object) -> None:
+    with pytest.raises(ValueError, match="none, entries, all"):
         SPECS["halted"].check(value)
+
+
+def test_what_earlier_releases_stored_is_a_level() -> None:
+    assert SPECS["halted"].check(value=True) is HaltLevel.ALL
+    assert SPECS["halted"].check(value=False) is HaltLevel.NONE

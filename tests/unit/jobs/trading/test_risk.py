@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jobs.halt import Halt, HaltLevel
 from jobs.store.settings import Settings
 from jobs.trading.ledger import Holding
 from jobs.trading.portfolio import OpenOrder, Portfolio, Rules, SignalFact, Wish
@@ -35,6 +36,7 @@ RULES = Rules(
     best_ask=Decimal(100_001_000),
     data_at=NOW - timedelta(seconds=30),
 )
+HALTED = Halt(level=HaltLevel.ALL, by="me")
 SIGNAL = SignalFact(
     id=7,
     market=BTC,
@@ -116,7 +118,7 @@ FIVE_HELD = {f"KRW-{n}": Holding(volume=Decimal(1), avg_price=Decimal(5000)) for
 
 ENTRY_LIMITS = [
     # limit, wish, portfolio, settings, rules, whether the signal ends with it
-    ("halted", BUY, EMPTY, Settings(halted=True), RULES, True),
+    ("halted", BUY, EMPTY, Settings(halt=HALTED), RULES, True),
     ("signal_max_age_s", aged(301), EMPTY, Settings(), RULES, True),
     ("min_confidence", sure("0.59"), EMPTY, Settings(), RULES, True),
     ("market", replace(BUY, market="BTC-ETH"), EMPTY, Settings(), RULES, True),
@@ -356,10 +358,23 @@ def test_an_exit_sells_everything_at_market_on_stale_data_in_reduce_only_and_ove
 
 
 def test_halted_stops_exits_as_well_but_not_a_person_who_flattens() -> None:
-    halted = Settings(halted=True)
+    halted = Settings(halt=HALTED)
     assert refusal(SELL, HELD, halted).limit == "halted"
     assert refusal(STOP, HELD, halted).limit == "halted"
     approved(FLATTEN, HELD, halted)
+
+
+def test_a_halt_of_entries_lets_every_exit_go_on() -> None:
+    entries = Settings(halt=replace(HALTED, level=HaltLevel.ENTRIES))
+    assert refusal(BUY, EMPTY, entries).limit == "halted"
+    for wish in (SELL, STOP, FLATTEN):
+        approved(wish, HELD, entries)
+
+
+def test_a_refusal_says_by_whom_and_what_ends_it() -> None:
+    assert refusal(BUY, EMPTY, Settings(halt=HALTED)).reason == (
+        "halted (all) by me; `upbitd resume` ends it"
+    )
 
 
 def test_a_signal_to_sell_must_be_fresh_and_sure_an_exit_rule_needs_neither() -> None:
