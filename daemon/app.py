@@ -26,6 +26,7 @@ from daemon.database import PoolOptions, open_database
 from daemon.embedded import EmbeddedPostgres
 from daemon.embedded_home import EmbeddedError
 from daemon.event_metrics import count_events
+from daemon.halt_monitor import HaltMonitor, status_line, watch_halt
 from daemon.hooks import make_hook
 from daemon.last_words import LastWords
 from daemon.lead import Duty, claim_of, lead_until_stopped
@@ -312,6 +313,16 @@ async def _watch_over(
         background.keep("shared cache", caches.follow)
     background.keep("cache report", partial(report_hourly, caches.stats, opened.outbox))
     caches.watch(opened.metrics)
+    halts = HaltMonitor(
+        caches.settings.current,
+        host.config.daemon.halt_file,
+        opened.outbox,
+        on_change=lambda halt: notify.status(status_line(halt)),
+    )
+    opened.status.halted = lambda: halts.current
+    watch_halt(opened.metrics, lambda: halts.current)
+    await halts.look()
+    background.start("halt", halts.keep())
     watch_pool(opened.metrics, resources.base.database.pool_stats)
     watch_logs(opened.metrics, host.logs)
     await caches.warm(host.config.trading.markets.names)
@@ -322,7 +333,7 @@ async def _watch_over(
     for name, watch in watches(_means(host, opened, examiner)):
         background.keep(name, watch)
     _open_port(host, opened, examiner, stack)
-    notify.ready("running")
+    notify.ready(status_line(halts.current))
     words = LastWords(opened.outbox, beats)
     watchdog = Watchdog(
         beats,

@@ -110,7 +110,6 @@ def _as_board(read: Lines, prices: Mapping[str, Decimal], scope: Scope, now: dat
         ],
         equity=_rows(EquityPoint, read.equity),
         cost=CostToday(**asdict(read.cost), budget_usd=scope.budget_usd),
-        halted=read.halted,
     )
 
 

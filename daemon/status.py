@@ -5,7 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from health.routes import About, Readiness
+from health.routes import About, Halted, Readiness
+from jobs.halt import NOT_HALTED, Halt, HaltLevel
 
 Role = Literal["leader", "standby", "starting"]
 
@@ -20,7 +21,7 @@ class _Now:
 class ProcessStatus:
     """Replaced as a whole on every change, so that any thread may read it at any time.
 
-    `note` stands beside the mode on the page.
+    `note` stands beside the mode on the page; `halted` says what halts trading.
     """
 
     def __init__(
@@ -29,11 +30,13 @@ class ProcessStatus:
         mode: str,
         version: str,
         note: str | None = None,
+        halted: Callable[[], Halt] = lambda: NOT_HALTED,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.mode = mode
         self.note = note
         self.version = version
+        self.halted = halted
         self._monotonic = monotonic
         self._began_s = monotonic()
         self._now = _Now("starting", ready=False, reason="starting")
@@ -67,9 +70,22 @@ class ProcessStatus:
             role=self._now.role,
             uptime_s=self._monotonic() - self._began_s,
             note=self.note,
+            halted=_as_shown(self.halted()),
         )
 
     def readiness(self) -> Readiness:
         """What /readyz says."""
         now = self._now
         return Readiness(ready=now.ready, standby=now.role == "standby", reason=now.reason)
+
+
+def _as_shown(halt: Halt) -> Halted:
+    if halt.level is HaltLevel.NONE:
+        return Halted()
+    return Halted(
+        level=halt.level.value,
+        by=halt.by,
+        since=halt.since,
+        reason=halt.reason,
+        ended_by=halt.ended_by,
+    )

@@ -14,7 +14,7 @@ from health.good_news import good_news
 from health.markup import Html, join, tag
 from health.report import Component, Report, Status
 from health.response import Request, Response, Route, json_response
-from health.routes import About, health_body
+from health.routes import About, Halted, health_body
 from health.view import BoardState
 
 TITLES: Final = {
@@ -29,6 +29,10 @@ SUMMARY: Final = {
     Status.HEALTHY: "Everything is healthy",
     Status.DEGRADED: "Running, with something to look at",
     Status.UNHEALTHY: "Something is broken",
+}
+HALTED: Final = {
+    "entries": "No new positions: trading is halted (entries); exits and stop-losses go on",
+    "all": "Trading is halted (all): no new order is sent, stop-losses are off",
 }
 
 
@@ -71,7 +75,7 @@ class Page:
         live = join(
             _header(report, about),
             _fault(state),
-            _halted(state),
+            _halted(about.halted),
             _components(report),
             sections(state.board),
         )
@@ -177,11 +181,13 @@ def _fault(state: BoardState) -> Html:
     )
 
 
-def _halted(state: BoardState) -> Html:
-    if state.board is None or not state.board.halted:
+def _halted(halted: Halted) -> Html:
+    if halted.level == "none":
         return Html()
-    how = tag("code", "upbitd resume")
-    words = ("Trading is halted: no new order is sent until ", how, ".")
+    why = f" by {halted.by}" if halted.by else ""
+    said = f": {halted.reason}" if halted.reason else ""
+    since = join(", ", instant(halted.since, "age")) if halted.since else Html()
+    words = (HALTED[halted.level], why, said, since, "; ", halted.ended_by, ".")
     return tag("p", *words, class_="notice halted", role="status")
 
 

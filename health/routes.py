@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import CancelledError
 from dataclasses import dataclass
+from datetime import datetime
 from threading import BoundedSemaphore
 from typing import Any, Final, ParamSpec, TypeVar
 
@@ -25,6 +26,29 @@ class NoAnswer(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Halted:
+    """Whether new orders are stopped (`level` "none", "entries" or "all"), by whom and why.
+
+    `ended_by` says in words what a person does to end it.
+    """
+
+    level: str = "none"
+    by: str | None = None
+    since: datetime | None = None
+    reason: str | None = None
+    ended_by: str | None = None
+
+    def as_dict(self) -> dict[str, object]:
+        """The halt as /health shows it."""
+        return {
+            "level": self.level,
+            "by": self.by,
+            "since": self.since,
+            "reason": self.reason,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class About:
     """What the process is, beside how well it is. `note` stands beside the mode on the page, for
     example that the exchange is a local one.
@@ -35,6 +59,7 @@ class About:
     role: str
     uptime_s: float
     note: str | None = None
+    halted: Halted = Halted()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +136,7 @@ def health_body(report: Report, about: About) -> dict[str, object]:
         "mode": about.mode,
         "role": about.role,
         "uptime_s": round(about.uptime_s, 1),
+        "halted": about.halted.as_dict(),
         "components": {name: each.as_dict() for name, each in report.components.items()},
     }
 

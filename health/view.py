@@ -119,10 +119,7 @@ class CostToday:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Board:
-    """Everything below the components, as the database knew it at `at`.
-
-    `halted`: a person has forbidden new orders.
-    """
+    """Everything below the components, as the database knew it at `at`."""
 
     at: datetime
     jobs: Sequence[JobRow]
@@ -131,7 +128,6 @@ class Board:
     positions: Sequence[PositionRow]
     equity: Sequence[EquityPoint]
     cost: CostToday
-    halted: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -103,6 +103,16 @@ def _is_report(body: object) -> bool:
     )
 
 
+def _halted(halted: object) -> Text | None:
+    """The halt in a line, None when there is none; a daemon of before says nothing of it."""
+    if not isinstance(halted, dict) or halted.get("level") in {None, "none"}:
+        return None
+    words = [f"trading is halted ({halted['level']})"]
+    words += [f"{word} {halted[word]}" for word in ("by", "since") if halted.get(word)]
+    why = f": {halted['reason']}" if halted.get("reason") else ""
+    return Text(" ".join(words) + why, style="bold yellow")
+
+
 def _show(body: Mapping[str, Any]) -> None:
     status = str(body["status"])
     parts = [f"{name} {body[name]}" for name in ("mode", "role", "version") if body.get(name)]
@@ -119,4 +129,6 @@ def _show(body: Mapping[str, Any]) -> None:
         )
     console = Console()
     console.print(title)
+    if (halted := _halted(body.get("halted"))) is not None:
+        console.print(halted)
     console.print(table)

@@ -86,7 +86,6 @@ async def test_an_empty_database_gives_an_empty_board(database: Database) -> Non
     assert (read.jobs[0].outcome, read.jobs[0].runs, read.jobs[0].p95_s) == (None, 0, None)
     assert not [*read.signals, *read.orders, *read.positions, *read.equity]
     assert read.cost.calls == read.cost.spent_usd == 0
-    assert not read.halted
 
 
 async def test_success_counts_tried_runs_of_the_span_only(database: Database) -> None:
@@ -193,16 +192,6 @@ async def test_cost_sums_the_day_and_keeps_reservations_apart(database: Database
         3,
         30,
     )
-
-
-@pytest.mark.parametrize(("value", "halted"), [("true", True), ("false", False)])
-async def test_the_kill_switch_is_seen(database: Database, value: str, halted: bool) -> None:
-    await run(
-        database,
-        "INSERT INTO settings (key, value, updated_by) VALUES ('halted', %s, 't')",
-        (value,),
-    )
-    assert (await lines(database, WANTED)).halted is halted
 
 
 class Time:

@@ -16,7 +16,7 @@ from health.good_news import good_news
 from health.render import Page, page, page_json
 from health.report import COMPONENTS, Component, Report, Status
 from health.response import Request
-from health.routes import About
+from health.routes import About, Halted
 from health.view import (
     Board,
     BoardState,
@@ -120,8 +120,13 @@ def read(html: str) -> Reader:
     return reader
 
 
-def render(board: Board | None = EMPTY, fault: str | None = None, report: Report = REPORT) -> str:
-    return Page.load().html(report, ABOUT, BoardState(board=board, fault=fault))
+def render(
+    board: Board | None = EMPTY,
+    fault: str | None = None,
+    report: Report = REPORT,
+    about: About = ABOUT,
+) -> str:
+    return Page.load().html(report, about, BoardState(board=board, fault=fault))
 
 
 def words(html: str) -> str:
@@ -181,8 +186,16 @@ def test_an_old_board_is_shown_as_old() -> None:
 
 
 def test_a_halt_is_not_to_be_overlooked() -> None:
-    assert "Trading is halted" not in render()
-    assert "Trading is halted" in words(render(replace(EMPTY, halted=True)))
+    assert "halted" not in words(render())
+    halted = Halted(
+        level="all", by="cli:me", since=NOW, reason=EVIL, ended_by="`upbitd resume` ends it"
+    )
+    shown = words(render(about=replace(ABOUT, halted=halted)))
+    assert "Trading is halted (all): no new order is sent, stop-losses are off by cli:me" in shown
+    assert EVIL in shown
+    assert "`upbitd resume` ends it." in shown
+    entries = words(render(about=replace(ABOUT, halted=Halted(level="entries"))))
+    assert "exits and stop-losses go on" in entries
 
 
 def test_tables_show_their_rows() -> None:

@@ -61,6 +61,7 @@ def test_health_has_the_contracts_body() -> None:
         "mode": "paper",
         "role": "leader",
         "uptime_s": 1234.6,
+        "halted": {"level": "none", "by": None, "since": None, "reason": None},
         "components": dict.fromkeys(COMPONENTS, component),
     }
     assert list(body["components"]) == list(COMPONENTS)
