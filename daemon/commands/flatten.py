@@ -8,13 +8,15 @@ from typing import Annotated
 
 import typer
 
+from daemon.commands.halt import halt_now
 from daemon.commands.options import BAD_CONFIGURATION, ConfigOption, JsonOption, fail, read_config
+from daemon.commands.outbox import outbox
 from daemon.commands.session import with_database
-from daemon.commands.settings import halt_now, outbox
 from daemon.commands.tables import plain, to_json
 from daemon.config import Config
 from daemon.resources import Foundation, exchange_of, restore_gates, upbit_keys
 from jobs.gates import Gates
+from jobs.halt import HaltLevel
 from jobs.spec import current_lane
 from jobs.store import orders as order_store
 from jobs.store import positions as position_store
@@ -86,7 +88,7 @@ async def _count(db: Database, config: Config) -> _Open:
 async def _flatten(db: Database, config: Config, *, is_halting: bool) -> Flattened:
     current_lane.set("orders")
     if is_halting:
-        await halt_now(db, config, "flatten")
+        await halt_now(db, config, HaltLevel.ALL, "flatten")
     gates = Gates(_now)
     await restore_gates(gates, db, _now)
     base = Foundation(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import psycopg
-from sqlalchemy.exc import ProgrammingError
+from sqlalchemy.exc import DBAPIError, ProgrammingError
 
 from daemon.commands.options import fail
 from daemon.config import Config
@@ -27,11 +27,23 @@ EMBEDDED = "embedded"
 SMALL = PoolOptions(pool_min=1, pool_max=4, start_timeout_s=5.0, application_name="upbitd-command")
 
 
+class NoDatabase(Exception):
+    """The database cannot be used; the message says why, masked."""
+
+
 def with_database(config: Config, work: Callable[[Database], Awaitable[T]]) -> T:
     """Return what `work` returns; ends the command with exit code 3 when there is no database.
 
     Whatever is logged meanwhile goes to standard error, masked.
     """
+    try:
+        return in_database(config, work)
+    except NoDatabase as exc:
+        fail(str(exc), UNREACHABLE)
+
+
+def in_database(config: Config, work: Callable[[Database], Awaitable[T]]) -> T:
+    """Return what `work` returns. Raises NoDatabase when the database cannot be used."""
     logs = configure(
         LogConfig(level="WARNING", format="text"), config.sensitive(), stream=sys.stderr
     )
@@ -39,13 +51,14 @@ def with_database(config: Config, work: Callable[[Database], Awaitable[T]]) -> T
         return asyncio.run(_work(config, work))
     except ProgrammingError as error:
         if isinstance(error.orig, psycopg.errors.UndefinedTable | psycopg.errors.UndefinedColumn):
-            fail(
-                "the database's schema is not this program's: see `upbitd migrate status`",
-                UNREACHABLE,
-            )
+            raise NoDatabase(
+                "the database's schema is not this program's: see `upbitd migrate status`"
+            ) from error
         raise
+    except DBAPIError as error:
+        raise NoDatabase(logs.mask(f"the database refuses: {error.orig}".strip())) from error
     except (EmbeddedError, JobError) as error:
-        fail(logs.mask(str(error)), UNREACHABLE)
+        raise NoDatabase(logs.mask(str(error))) from error
     finally:
         logs.close()
 

@@ -1,29 +1,21 @@
-"""`upbitd settings list|get|set`, `upbitd halt`, `upbitd resume`: what may change while it runs."""
+"""`upbitd settings list|get|set`: what may change while it runs."""
 
-import os
-import socket
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated
 
 import typer
 from sqlalchemy import select
 
-from daemon.alerts import Origin, Outbox
 from daemon.commands.operator import operator
 from daemon.commands.options import ConfigOption, JsonOption, fail, read_config
 from daemon.commands.session import with_database
 from daemon.commands.tables import plain, show
-from daemon.config import Config
-from daemon.hooks import make_hook
-from daemon.masking import Masker
-from jobs.spec import Incident
 from jobs.store import settings as store
 from jobs.store.db import Database
 from jobs.store.tables import settings as table
 
 BAD_VALUE = 2
-HALTED = "halted"
 
 commands = typer.Typer(
     help="Show and change the runtime settings.\n\nExample: upbitd settings set stop_loss_pct 4",
@@ -101,33 +93,6 @@ def set_setting(
     typer.echo(f"{key} = {plain(parsed)}" if changed else f"{key} is {plain(parsed)} already")
 
 
-def halt(
-    reason: Annotated[str, typer.Option(help="Why; it goes into the alert.")] = "",
-    config: ConfigOption = None,
-) -> None:
-    """Stop trading: no new order from now on, restarts included, until `upbitd resume`.
-
-    Orders that are open stay open and are followed; `upbitd flatten` ends them.
-
-    Example: upbitd halt --reason "exchange maintenance"
-    """
-    settings = read_config(config, keys=False)
-    changed = with_database(settings, lambda db: halt_now(db, settings, reason))
-    typer.echo("halted: no new orders until `upbitd resume`" if changed else "halted already")
-
-
-def resume(config: ConfigOption = None) -> None:
-    """Allow new orders again after `upbitd halt`.
-
-    Example: upbitd resume
-    """
-    settings = read_config(config, keys=False)
-    changed = with_database(settings, lambda db: _resume(db, settings))
-    if (file := settings.daemon.halt_file).exists():
-        fail(f"still halted: remove the file {file}")
-    typer.echo("resumed: new orders are allowed" if changed else "was not halted")
-
-
 async def _rows(db: Database) -> list[SettingRow]:
     changes = select(table.c.key, table.c.updated_at, table.c.updated_by)
     async with db.begin() as tx:
@@ -147,42 +112,6 @@ async def _rows(db: Database) -> list[SettingRow]:
     ]
 
 
-async def halt_now(db: Database, config: Config, reason: str) -> bool:
-    """Halt trading and tell of it; return whether it was not halted before."""
-    changed = await store.write(db, HALTED, value=True, by=operator())
-    because = f": {reason}" if reason else ""
-    await outbox(db, config).notify(
-        Incident(
-            kind="halted",
-            severity="warning",
-            incident=HALTED,
-            title="Trading is halted",
-            message=f"{operator()} halted trading{because}",
-        )
-    )
-    return changed
-
-
-async def _resume(db: Database, config: Config) -> bool:
-    changed = await store.write(db, HALTED, value=False, by=operator())
-    await outbox(db, config).resolve(HALTED)
-    return changed
-
-
-def outbox(db: Database, config: Config) -> Outbox:
-    """Stores the alert; the running daemon delivers it."""
-    return Outbox(
-        db,
-        [make_hook(each, os.environ) for each in config.alerts.hooks],
-        Origin(host=socket.gethostname(), instance=config.daemon.instance),
-        dedupe=config.alerts.dedupe,
-        clock=lambda: datetime.now(UTC),
-        mask=Masker(config.sensitive()),
-    )
-
-
 def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
     app.add_typer(commands, name="settings")
-    app.command()(halt)
-    app.command()(resume)

@@ -25,7 +25,7 @@ COMMANDS: Mapping[str, set[str]] = {
     "settings list": {"--json"},
     "settings get": set(),
     "settings set": set(),
-    "halt": {"--reason"},
+    "halt": {"--reason", "--entries"},
     "resume": set(),
     "flatten": set(),
     "explain": set(),

@@ -14,7 +14,7 @@ from fixtures.trading import Alerts
 from fixtures.venue import Venue
 from typer.testing import CliRunner, Result
 
-from daemon.commands import explain, flatten, settings
+from daemon.commands import explain, flatten, halt, settings
 from daemon.database import PoolOptions, open_database
 from jobs.gates import Gates
 from jobs.orders import OrdersJob
@@ -58,7 +58,7 @@ def run(tmp_path: Path, dsn: str, venue: Venue, monkeypatch: pytest.MonkeyPatch)
         f"[trading]\nmode = 'live'\n[upbit]\nbase_url = '{venue.base_url}'\n"
     )
     app = typer.Typer()
-    for family in (explain, flatten, settings):
+    for family in (explain, flatten, halt, settings):
         family.register(app)
 
     async def call(*arguments: str) -> Result:
@@ -151,7 +151,7 @@ async def test_flatten_sells_what_is_held_beside_a_halt(run: Run, dsn: str, venu
     assert result.exit_code == 0, result.stderr
     assert result.stdout.endswith("flat: no open order and no position is left\n")
     assert set(venue.balances()) == {"KRW"}
-    assert (await run("settings", "get", "halted")).stdout == "true\n"
+    assert (await run("settings", "get", "halted")).stdout == "all\n"
     again = json.loads((await run("flatten", "--yes", "--json")).stdout)
     assert again == {"cancelled": [], "sold": {}, "left": {}, "is_flat": True}
 
