@@ -25,7 +25,11 @@ class Section(BaseModel):
 
 
 class JobConfig(Section):
-    """When a job is due: `every` from midnight plus `offset`, or `cron`; never both."""
+    """When a job is due: `every` from midnight plus `offset`, or `cron`; never both.
+
+    `misfire` and `overlap` are what becomes of a slot that comes late, or while the job is busy
+    (jobs/spec.py).
+    """
 
     every: Annotated[Duration | None, Field(description=DURATION)] = None
     cron: Annotated[
@@ -35,6 +39,10 @@ class JobConfig(Section):
     deadline: Annotated[Duration, Field(description=DURATION)] = timedelta(minutes=1)
     enabled: Annotated[bool, Field(description="true or false")] = True
     offset: Annotated[Offset, Field(description=DURATION)] = timedelta(0)
+    misfire: Annotated[Literal["newest", "skip"], Field(description='"newest" or "skip"')] = (
+        "newest"
+    )
+    overlap: Annotated[Literal["skip", "queue"], Field(description='"skip" or "queue"')] = "skip"
 
     @field_validator("cron")
     @classmethod
@@ -84,6 +92,7 @@ class SignalsJobConfig(JobConfig):
     every: Duration | None = _every(minutes=5)
     offset: Offset = _every(seconds=5)
     deadline: Duration = _every(minutes=3)
+    misfire: Literal["newest", "skip"] = Field(default="skip", description='"newest" or "skip"')
 
 
 class OrdersJobConfig(JobConfig):

@@ -1,7 +1,7 @@
 """The four jobs, built from what is open, and when each is due."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -37,6 +37,8 @@ from jobs.trading.portfolio import Mode
 from jobs.trading.reconcile import reconcile
 from jobs.trading.view import MarketView
 from jobs.upkeep import UpkeepJob
+
+Run = Callable[[Slot], Awaitable[int]]
 
 
 def job_configs(config: Config) -> dict[str, JobConfig]:
@@ -78,16 +80,15 @@ def make_shift(
     marks, ticks = _marks(resources), TickWatch(exchange=resources.upbit, clock=base.clock)
     orders = _orders_job(resources, leadership, _bars(selection, marks), ticks)
     shadowed = _shadowed(resources, leadership, orders, ticks)
-    running: dict[str, Callable[[Slot], Awaitable[int]]] = {
+    running: dict[str, Run] = {
         "market": _market_job(resources, selection, _watch(selection, marks, ticks)).run,
         "signals": _signals_job(resources, selection, marks).run,
         "orders": orders.run if shadowed is None else shadowed.run,
         "upkeep": _upkeep_job(resources).run,
     }
-    limits = deadlines_s(base.config)
     retry = base.config.retry
     runner = Runner(
-        {name: _spec(name, running[name], limit) for name, limit in limits.items()},
+        specs(base.config, running),
         Means(
             ledger=ledger,
             policy=RetryPolicy(delays_s=retry.delays, max_wait_s=retry.max_wait.total_seconds()),
@@ -109,12 +110,26 @@ def make_shift(
     return Shift(runner=runner, reconcile=compare)
 
 
-def _spec(name: str, run: Callable[[Slot], Awaitable[int]], deadline_s: float) -> JobSpec:
+def specs(config: Config, running: Mapping[str, Run]) -> dict[str, JobSpec]:
+    """Return the jobs that are switched on, each with its limits and policies."""
+    return {
+        name: _spec(name, running[name], section) for name, section in job_configs(config).items()
+    }
+
+
+def _spec(name: str, run: Run, section: JobConfig) -> JobSpec:
+    spec = JobSpec(
+        name=name,
+        run=run,
+        deadline_s=section.deadline.total_seconds(),
+        overlap=section.overlap,
+        misfire=section.misfire,
+    )
     if name != "orders":
-        return JobSpec(name=name, run=run, deadline_s=deadline_s)
+        return spec
     # what closed a gate may be another job's doing (a ban for candles covers prices): following
     # orders and exits go on in the next slot instead of sitting that out
-    return JobSpec(name=name, run=run, deadline_s=deadline_s, lane="orders", max_wait_s=0.0)
+    return replace(spec, lane="orders", max_wait_s=0.0)
 
 
 def _selection(resources: Resources) -> Selection:
