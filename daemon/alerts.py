@@ -13,9 +13,10 @@ from typing import Any
 from loguru import logger
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
+from daemon.advice import advice_for
 from daemon.hooks import Hook, Undelivered
 from jobs.errors import JobError
-from jobs.spec import Clock, Incident
+from jobs.spec import Clock, Incident, current_slot
 from jobs.store import alerts as store
 from jobs.store.db import Database
 from jobs.untrusted import clean, cut
@@ -292,12 +293,16 @@ class Outbox:
         }
 
     def _masked(self, incident: Incident) -> Incident:
+        """The incident as it is told: with what it does not say itself of run and advice."""
+        run, advice = current_slot.get(), advice_for(incident)
         return replace(
             incident,
+            job=incident.job or (run.job if run else None),
+            run_id=incident.run_id or (run.run_id if run else None),
             title=self._clean(incident.title),
             message=self._clean(incident.message),
             error=None if incident.error is None else self._clean(incident.error),
-            advice=None if incident.advice is None else self._clean(incident.advice),
+            advice=None if advice is None else self._clean(advice),
         )
 
     def _clean(self, text: str) -> str:

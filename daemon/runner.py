@@ -20,6 +20,7 @@ from jobs.spec import (
     Slot,
     Tally,
     current_lane,
+    current_slot,
     current_tally,
 )
 from jobs.store.fence import StaleEpoch
@@ -215,6 +216,7 @@ class Runner:
             means.observer.began(slot.job, started_at)
             tally = Tally()
             current_tally.set(tally)
+            current_slot.set(slot)
             trial = _Trial(spec, slot, means)
             ending = await trial.ending()
             span = Span(started_at, means.clock(), asyncio.get_running_loop().time() - began_s)

@@ -375,7 +375,8 @@ class _Pass:
         if refusal.limit == "dust" and (held := await self._volume(wish.market)) is not None:
             self.job.memory.dust[wish.market] = held
         if refusal.limit in ALERTED:
-            await self._notify(f"risk_limit_hit:{refusal.limit}", refusal.reason)
+            key = f"risk_limit_hit:{refusal.limit}"
+            await self._notify(key, refusal.reason, wish.market)
 
     async def _volume(self, market: str) -> Decimal | None:
         desk = self.job.desk
@@ -383,7 +384,7 @@ class _Pass:
             holding = (await position_store.held(conn, desk.mode)).get(market)
         return None if holding is None else holding.volume
 
-    async def _notify(self, incident: str, message: str) -> None:
+    async def _notify(self, incident: str, message: str, market: str) -> None:
         await self.job.desk.notifier.notify(
             Incident(
                 kind="risk_limit_hit",
@@ -393,6 +394,7 @@ class _Pass:
                 message=message,
                 job="orders",
                 run_id=self.run_id,
+                market=market,
             )
         )
 

@@ -61,6 +61,10 @@ class Slot:
     run_id: str
 
 
+current_slot: ContextVar[Slot | None] = ContextVar("current_slot", default=None)
+"""The run on whose behalf the present task works; None outside a run."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobSpec:
     """A job. `run` returns how many rows it wrote; it raises what jobs/errors.py names.

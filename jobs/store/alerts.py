@@ -22,6 +22,7 @@ from jobs.store.tables import alerts
 
 SEVERITIES = ("info", "warning", "critical")
 RECOVERED = "recovered"
+OVER = "nothing to do: it is over"
 OLDEST = timedelta(days=7)
 """What no hook could be told in that time is news no longer."""
 
@@ -318,6 +319,7 @@ def _recovered_body(body: Mapping[str, Any], occurrences: int, took: timedelta) 
         "title": f"Recovered: {body['title']}",
         "message": f"It is over after {seconds}; it happened {times}.",
         "attempts": None,
+        "advice": OVER,
     }
 
 

@@ -195,4 +195,7 @@ def _lost(order: OrderRow, why: str) -> Incident:
         title=f"Order {order.identifier} is missing at the venue",
         message=f"{order.identifier} in {order.market}: {why}",
         job="orders",
+        market=order.market,
+        order_id=order.id,
+        identifier=order.identifier,
     )

@@ -6,6 +6,7 @@ between leaves a row that says how far it came.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -127,9 +128,8 @@ async def doubt(desk: Desk, order: OrderRow, exc: Exception | None) -> OrderRow:
         note = Note(kind="post.unknown", at=at, detail={"cause": cause})
         order = await order_store.move(conn, order, states.doubt, note)
     _tell_state(order, "sent")
-    await desk.notifier.notify(
-        unknown_incident(order.market, f"{order.identifier} was sent: {cause}")
-    )
+    incident = unknown_incident(order.market, f"{order.identifier} was sent: {cause}")
+    await desk.notifier.notify(replace(incident, order_id=order.id, identifier=order.identifier))
     return order
 
 
@@ -147,6 +147,7 @@ def unknown_incident(market: str, what: str) -> Incident:
         title=f"An order in {market} is unanswered",
         message=f"{what}; no new exposure in {market} until the venue has shown what became of it",
         job="orders",
+        market=market,
     )
 
 

@@ -316,4 +316,8 @@ def _incident(mismatch: Mismatch) -> Incident:
         title=f"{mismatch.market}: venue and books differ",
         message=f"{mismatch.message}; {mismatch.market} is reduce-only until it fits",
         job="orders",
+        market=mismatch.market,
+        identifier=mismatch.about.removeprefix("order:")
+        if mismatch.about.startswith("order:")
+        else None,
     )

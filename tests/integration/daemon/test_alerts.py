@@ -12,10 +12,11 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from daemon.advice import ADVICE
 from daemon.alerts import Listeners, Origin, Outbox, _Waiting
 from daemon.hooks import Undelivered
 from jobs.errors import Unavailable
-from jobs.spec import Incident
+from jobs.spec import Incident, Slot, current_slot
 from jobs.store import alerts as store
 from jobs.store.db import Database
 
@@ -120,7 +121,7 @@ async def test_a_hook_gets_the_body_of_the_contract(database: Database, clock: C
             "market": None,
             "order_id": None,
             "identifier": None,
-            "advice": None,
+            "advice": ADVICE["order_unknown"],
             "occurrences": 1,
             "first_at": "2026-11-20T03:00:00.000000Z",
             "host": "box",
@@ -542,3 +543,27 @@ async def test_what_was_told_at_once_is_stored_later_without_being_told_again(
     await box.resolve(ORDER.incident)
     await box.deliver_due()
     assert [each.told[-1]["kind"] for each in (hook, picky)] == ["recovered"] * 2
+
+
+async def test_an_alert_names_the_run_that_it_comes_from(database: Database, clock: Clock) -> None:
+    hook = Recorder()
+    box = outbox(database, clock, hook)
+    of_nobody = replace(ORDER, job=None, run_id=None)
+
+    async def in_a_run() -> None:
+        current_slot.set(Slot(job="orders", scheduled_at=START, run_id="r7"))
+        await box.notify(of_nobody)
+
+    await asyncio.create_task(in_a_run())
+    await box.notify(replace(of_nobody, incident="other"))
+    await box.deliver_due()
+    assert [(each["job"], each["run_id"]) for each in hook.told] == [("orders", "r7"), (None, None)]
+
+
+async def test_what_is_over_asks_for_nothing(database: Database, clock: Clock) -> None:
+    hook = Recorder()
+    box = outbox(database, clock, hook)
+    await box.notify(ORDER)
+    await box.resolve(ORDER.incident)
+    await box.deliver_due()
+    assert hook.told[1]["advice"] == ADVICE["recovered"]

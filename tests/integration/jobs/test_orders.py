@@ -142,7 +142,8 @@ async def test_risk_stays_below_its_limits_over_many_signals(trading: Trading) -
         await trading.run(after_s=10)
     # exits are not stopped by the day's count, entries are
     assert [o.side for o in await trading.orders()] == ["bid", "ask", "bid", "ask"]
-    assert list(trading.alerts.open) == ["risk_limit_hit:max_orders_per_day"]
+    (told,) = trading.alerts.open.values()
+    assert (told.incident, told.market) == ("risk_limit_hit:max_orders_per_day", ETH)
 
 
 async def test_the_count_of_a_day_ends_at_midnight_in_korea(trading: Trading) -> None:

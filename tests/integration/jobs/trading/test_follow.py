@@ -241,7 +241,9 @@ async def test_an_accepted_order_that_the_venue_forgot_is_told_and_not_guessed(
     trading.venue.engine._tickets.clear()
     row = await step(trading)
     assert row.state == "wait"
-    assert list(trading.alerts.open) == [f"reconcile_mismatch:order:{row.identifier}"]
+    (told,) = trading.alerts.open.values()
+    assert told.incident == f"reconcile_mismatch:order:{row.identifier}"
+    assert (told.market, told.order_id, told.identifier) == (row.market, row.id, row.identifier)
 
 
 async def test_an_end_without_all_fills_is_not_believed(trading: Trading) -> None:

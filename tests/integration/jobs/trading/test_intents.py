@@ -141,7 +141,9 @@ async def test_what_proves_nothing_leaves_the_order_unknown_and_is_told(
     row = await send(trading.desk, await intent(trading))
     assert row.state == "unknown"
     assert len(trading.venue.posts) == 1
-    assert list(trading.alerts.open) == ["order_unknown:KRW-BTC"]
+    (told,) = trading.alerts.open.values()
+    assert told.incident == "order_unknown:KRW-BTC"
+    assert (told.market, told.order_id, told.identifier) == (BTC, row.id, row.identifier)
 
 
 async def test_an_error_nobody_foresaw_leaves_the_order_unknown_and_is_raised(

@@ -78,7 +78,9 @@ async def test_an_open_order_under_our_mark_that_no_table_knows_closes_its_marke
     assert "upd-stranger" in (trading.job.standing.reduce_only(BTC) or "")
     assert trading.job.standing.reduce_only("KRW-ETH") is None
     assert "cancel" not in trading.venue.calls
-    assert list(trading.alerts.open) == ["reconcile_mismatch:order:upd-stranger"]
+    (told,) = trading.alerts.open.values()
+    assert told.incident == "reconcile_mismatch:order:upd-stranger"
+    assert (told.market, told.identifier) == (BTC, "upd-stranger")
     trading.venue.foreign = []
     assert (await compare(trading)).fits
     assert trading.alerts.open == {}
