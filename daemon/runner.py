@@ -11,7 +11,7 @@ from loguru import logger
 from daemon.metrics import JobMetric
 from daemon.retry import Progress, RetryBudget, RetryPolicy, retrying
 from daemon.slots import new_slot
-from jobs.errors import BudgetExhausted, JobError, ModelRejected, Transient
+from jobs.errors import BudgetExhausted, JobError, ModelRejected, Transient, reason_of
 from jobs.spec import (
     Clock,
     Incident,
@@ -234,6 +234,7 @@ class Runner:
         self, slot: Slot, ending: Ending, progress: Progress, tally: Tally, span: Span
     ) -> JobMetric:
         error = ending.error
+        said = None if error is None else _said(ending, error, tally)
         return JobMetric(
             job=slot.job,
             run_id=slot.run_id,
@@ -248,7 +249,7 @@ class Runner:
             attempts=progress.attempts,
             waited_s=round(progress.waited_s, 6),
             error_type=None if error is None else type(error).__name__,
-            error=None if error is None else self._told(error),
+            error=None if said is None else self._told(said),
             api_calls=tally.api_calls,
             rows=ending.rows or tally.rows,
             tokens_in=tally.tokens_in,
@@ -257,9 +258,9 @@ class Runner:
             cost_usd=tally.cost_usd,
         )
 
-    def _told(self, error: BaseException) -> str:
+    def _told(self, said: str) -> str:
         """What the error says, fit for a table, a log line and a message."""
-        return self._means.mask(clean(cut(str(error), LONGEST_ERROR)))
+        return self._means.mask(clean(cut(said, LONGEST_ERROR)))
 
     async def _follow_up(self, metric: JobMetric, ending: Ending) -> None:
         if ending.deferred_s is not None:
@@ -322,6 +323,16 @@ class _Trial:
                 raise _Taken
             self.is_claimed = True
         return await self._spec.run(self._slot)
+
+
+def _said(ending: Ending, error: BaseException, tally: Tally) -> str:
+    """Why the run ended, never empty; over the deadline, what it had done by then as well."""
+    if ending.outcome == "cancelled":
+        return str(error) or ending.reason or reason_of(error)
+    if ending.outcome != "timeout":
+        return reason_of(error)
+    done = tally.progress or f"{tally.api_calls} requests were sent, {tally.rows} rows were stored"
+    return f"{ending.reason}: {done}"
 
 
 def _ending_of(error: BaseException, progress: Progress) -> Ending:

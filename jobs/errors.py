@@ -104,3 +104,9 @@ class BudgetExhausted(Permanent):
 
 class Ambiguous(JobError):
     """An order was sent and nobody has said what became of it."""
+
+
+def reason_of(error: BaseException) -> str:
+    """What happened, never empty: a TimeoutError of the library says nothing by itself."""
+    said = str(error).strip()
+    return said or f"{type(error).__name__} without a message"

@@ -28,7 +28,11 @@ def boot_s() -> float:
 
 @dataclass(slots=True, kw_only=True)
 class Tally:
-    """What one run used, counted by the clients while it works."""
+    """What one run used, counted by the clients while it works.
+
+    `progress` is one line of the job's own: what is done and what is not. It becomes the reason of
+    a run that reaches its deadline.
+    """
 
     api_calls: int = 0
     rows: int = 0
@@ -36,6 +40,7 @@ class Tally:
     tokens_out: int = 0
     tokens_thought: int = 0
     cost_usd: Decimal = field(default_factory=Decimal)
+    progress: str = ""
 
 
 current_tally: ContextVar[Tally | None] = ContextVar("current_tally", default=None)
@@ -44,6 +49,12 @@ current_tally: ContextVar[Tally | None] = ContextVar("current_tally", default=No
 
 current_lane: ContextVar[Lane] = ContextVar("current_lane", default="work")
 """On whose behalf the present task works; decides about connections that are kept free."""
+
+
+def note_progress(text: str) -> None:
+    """Say what is done and what is not, for the case that the run does not get to its end."""
+    if (tally := current_tally.get()) is not None:
+        tally.progress = text
 
 
 def count_api_call() -> None:

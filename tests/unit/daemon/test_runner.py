@@ -12,7 +12,7 @@ from daemon.metrics import JobMetric
 from daemon.retry import RetryBudget, RetryPolicy
 from daemon.runner import Means, Runner
 from jobs.errors import Banned, ModelRejected, Permanent, RateLimited, Unavailable
-from jobs.spec import Incident, JobSpec, Slot, count_api_call, current_tally
+from jobs.spec import Incident, JobSpec, Slot, count_api_call, current_tally, note_progress
 from jobs.store.fence import StaleEpoch
 
 AT = datetime(2026, 1, 5, tzinfo=UTC)
@@ -209,6 +209,34 @@ def test_a_run_over_its_deadline_is_ended(run_virtual: Any) -> None:
     assert (metric.outcome, metric.duration_s) == ("timeout", 30.0)
     assert metric.reason == "over the deadline of 30 s"
     assert record.incidents[0].kind == "retry_exhausted"
+
+
+def test_a_run_over_its_deadline_says_what_was_done_and_what_was_not(run_virtual: Any) -> None:
+    async def hang(_: Slot) -> int:
+        note_progress("newest candles of 3 of 5 markets; not: KRW-A, KRW-B")
+        await asyncio.sleep(1e5)
+        return 0
+
+    record = Record()
+    run_virtual(run_once(record.runner(hang, deadline_s=30)))
+    done = "over the deadline of 30 s: newest candles of 3 of 5 markets; not: KRW-A, KRW-B"
+    assert record.metrics[0].error == done
+    assert record.incidents[0].message == f"market failed after 1 attempts: {done}"
+
+
+@pytest.mark.parametrize("error", [TimeoutError(), ValueError(), Permanent(""), KeyError()])
+def test_no_alert_is_without_a_reason(run_virtual: Any, error: Exception) -> None:
+    async def hang(_: Slot) -> int:
+        count_api_call()
+        await asyncio.sleep(1e5)
+        return 0
+
+    record = Record()
+    run_virtual(run_once(record.runner(failing(error))))
+    assert record.metrics[0].error == f"{type(error).__name__} without a message"
+    assert record.incidents[0].message.endswith(f": {type(error).__name__} without a message")
+    run_virtual(run_once(record.runner(hang, deadline_s=30)))
+    assert "1 requests were sent, 0 rows were stored" in record.incidents[-1].message
 
 
 def test_a_timeout_of_the_jobs_own_is_a_bug_not_the_deadline(run_virtual: Any) -> None:
