@@ -93,6 +93,11 @@ class JobBoard:
         self._beat(metric.job)
         self._on_end(metric)
 
+    def progress(self, job: str, text: str | None) -> None:
+        """Take note of what a job works on beside its runs; None: of nothing."""
+        if job in self._jobs:
+            self._jobs[job] = replace(self._jobs[job], progress=text)
+
     def facts(self) -> list[JobFact]:
         """How the scheduled jobs stand now."""
         return [fact for name, fact in self._jobs.items() if name in self._schedules]

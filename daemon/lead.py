@@ -52,12 +52,13 @@ OnDeferred = Callable[[str, datetime], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shift:
-    """What is done under one leadership: the runner of its jobs, and the comparison of venue and
-    tables that comes before any of them.
+    """What is done under one leadership: the runner of its jobs, the comparison of venue and tables
+    that comes before any of them, and what goes on beside them until it is over.
     """
 
     runner: Runner
     reconcile: Callable[[], Awaitable[object]]
+    beside: Callable[[], Coroutine[object, object, None]] | None = None
 
 
 @dataclass(slots=True)
@@ -179,6 +180,7 @@ class _Lead:
             clock,
         )
         self.shift = duty.make_shift(leadership, self._deferred)
+        self._beside: asyncio.Task[None] | None = None
 
     async def begin(self, after: datetime) -> None:
         """Hand over slots from `after` on."""
@@ -190,10 +192,14 @@ class _Lead:
         await duty.controls.attach(self)
         duty.board.scheduled(duty.schedules, after)
         self.scheduler.start(duty.schedules, after)
+        if self.shift.beside is not None:
+            self._beside = asyncio.create_task(self.shift.beside(), name="beside the jobs")
 
     def end(self) -> None:
         """Hand over nothing any more."""
         self.scheduler.stop()
+        if self._beside is not None:
+            self._beside.cancel()
         self._duty.controls.detach()
         self._duty.heartbeats.forget(LANE)
         self._duty.board.scheduled({}, self._duty.clock())

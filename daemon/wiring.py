@@ -19,7 +19,9 @@ from daemon.runner import Means, Runner
 from daemon.scheduler import Schedule
 from daemon.slots import SlotLedger
 from jobs import ALL
+from jobs.candle_plan import CandlePlan
 from jobs.candle_units import larger
+from jobs.history import HistoryFiller
 from jobs.longer import LongerFeatures
 from jobs.market import MarketJob
 from jobs.market_marks import MarketMarks
@@ -80,8 +82,10 @@ def make_shift(
     marks, ticks = _marks(resources), TickWatch(exchange=resources.upbit, clock=base.clock)
     orders = _orders_job(resources, leadership, _bars(selection, marks), ticks)
     shadowed = _shadowed(resources, leadership, orders, ticks)
+    watch = _watch(selection, marks, ticks)
+    filler = _filler(resources, CandlePlan(), partial(board.progress, "market"))
     running: dict[str, Run] = {
-        "market": _market_job(resources, selection, _watch(selection, marks, ticks)).run,
+        "market": _market_job(resources, selection, watch, filler).run,
         "signals": _signals_job(resources, selection, marks).run,
         "orders": orders.run if shadowed is None else shadowed.run,
         "upkeep": _upkeep_job(resources).run,
@@ -107,7 +111,7 @@ def make_shift(
             orders.desk, orders.standing, timeout_s=settings.order_timeout_s, deep=True
         )
 
-    return Shift(runner=runner, reconcile=compare)
+    return Shift(runner=runner, reconcile=compare, beside=filler.run)
 
 
 def specs(config: Config, running: Mapping[str, Run]) -> dict[str, JobSpec]:
@@ -192,8 +196,27 @@ def _marks(resources: Resources) -> MarketMarks:
     )
 
 
+def _filler(
+    resources: Resources, plan: CandlePlan, told: Callable[[str | None], None]
+) -> HistoryFiller:
+    config = resources.base.config
+    return HistoryFiller(
+        client=resources.upbit,
+        db=resources.base.database,
+        clock=resources.base.clock,
+        plan=plan,
+        sleep=asyncio.sleep,
+        units=config.jobs.market.candle_units,
+        in_flight=max(1, config.upbit.max_concurrency // 2),
+        told=told,
+    )
+
+
 def _market_job(
-    resources: Resources, selection: Selection, watch: Callable[[], Awaitable[None]]
+    resources: Resources,
+    selection: Selection,
+    watch: Callable[[], Awaitable[None]],
+    filler: HistoryFiller,
 ) -> MarketJob:
     config = resources.base.config
     return MarketJob(
@@ -204,6 +227,8 @@ def _market_job(
         units=config.jobs.market.candle_units,
         history=config.jobs.market.history,
         max_concurrency=config.upbit.max_concurrency,
+        plan=filler.plan,
+        filler=filler,
         snapshots=resources.caches.snapshots,
         watch=watch,
     )

@@ -372,6 +372,7 @@ def _job_detail(job: JobFact) -> dict[str, object]:
         "last_outcome": job.last_outcome,
         "last_finished_at": job.last_finished_at,
         "paused": job.paused,
+        "progress": job.progress,
     }
 
 

@@ -156,7 +156,8 @@ class LaneFact:
 class JobFact:
     """One scheduled job. `last_outcome` is its newest run's (skipped slots do not count).
 
-    `next_due_at` is the oldest slot that has not started; `failures` counts those in a row.
+    `next_due_at` is the oldest slot that has not started; `failures` counts those in a row;
+    `progress` is what it works on beside its runs.
     """
 
     name: str
@@ -168,6 +169,7 @@ class JobFact:
     last_finished_at: datetime | None = None
     failures: int = 0
     paused: bool = False
+    progress: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,6 @@
 """What a healthy component has to tell in one line, from its detail."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from typing import Any, Final
 
@@ -39,7 +39,13 @@ def _scheduler(detail: Detail) -> object:
     jobs, lanes = len(detail.get("jobs") or ()), len(detail.get("lanes") or ())
     if detail.get("role") == "standby":
         return "standby, waits for the leader to go"
-    return f"{jobs} jobs on time, {lanes} lanes moving"
+    return "; ".join([f"{jobs} jobs on time, {lanes} lanes moving", *_progress(detail)])
+
+
+def _progress(detail: Detail) -> Iterator[str]:
+    for job, each in (detail.get("jobs") or {}).items():
+        if isinstance(each, Mapping) and each.get("progress"):
+            yield f"{job}: {each['progress']}"
 
 
 def _signal(detail: Detail) -> object:

@@ -4,37 +4,42 @@ Source:  Upbit's quotation calls: one for all tickers, one a page for each marke
 Key:     candles (market, unit, start), where running twice changes nothing; a snapshot each run.
 """
 
-import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from http import HTTPStatus
 
 from loguru import logger
 
+from jobs.candle_pages import PageCollector
 from jobs.candle_plan import CandlePlan, Page, floor
 from jobs.errors import BadData, JobError, Refused, Transient
+from jobs.history import HistoryFiller
 from jobs.selection import Selection
-from jobs.spec import Clock, Slot, current_tally
+from jobs.spec import Clock, Slot, current_tally, note_progress
 from jobs.store import candles as candle_store
 from jobs.store.db import Database
 from jobs.store.snapshots import Snapshots
 from jobs.upbit.client import UpbitClient
 from jobs.upbit.ticks import quote_of
-from jobs.upbit.wire import Candle, Ticker
+from jobs.upbit.wire import Ticker
 
-BATCH = 50
-"""Pages that are fetched before what came is stored: a deadline costs one batch at most."""
+DAY_UNIT = 1440
+DAYS_SETTLE = timedelta(minutes=2)
+"""A day's candle may still change right after its end, and is asked for once."""
+NAMED = 10
+"""Markets that are called by name in one line."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MarketJob:
     """Everything the job needs.
 
-    Candles of each of `units` (minutes) are kept complete from `history` before now on. At most
-    `max_concurrency` requests are in flight, and at most `pages_per_run` pages are fetched in a
-    run, the newest candles of all markets first; the rest of a long history follows in later runs.
-    `watch` is looked at last.
+    Candles of each of `units` (minutes) are kept complete from `history` before now on, and the
+    `days` last finished daily ones. A run fetches the newest of every market, at most
+    `max_concurrency` requests at once; `filler` fetches everything else beside the runs. `watch` is
+    looked at last.
     """
 
     client: UpbitClient
@@ -44,8 +49,9 @@ class MarketJob:
     units: tuple[int, ...] = (1,)
     history: timedelta = timedelta(hours=24)
     max_concurrency: int = 10
-    pages_per_run: int = 300
+    days: int = 0
     plan: CandlePlan = field(default_factory=CandlePlan)
+    filler: HistoryFiller | None = None
     snapshots: Snapshots | None = None
     watch: Callable[[], Awaitable[None]] | None = None
 
@@ -62,6 +68,21 @@ class MarketJob:
         run.raise_failure()
         return run.rows
 
+    def spans(self, now: datetime) -> Iterator[tuple[int, datetime, datetime]]:
+        """Each unit that is kept, the end of its newest finished candle, and how far back it goes.
+
+        With `days`, today's smallest candles are kept from its beginning on: the running day is
+        made of them.
+        """
+        for unit in self.units:
+            horizon = floor(now - self.history, unit)
+            if self.days and unit == min(self.units):
+                horizon = min(horizon, floor(now, DAY_UNIT))
+            yield unit, floor(now, unit), horizon
+        if self.days:
+            end = floor(now - DAYS_SETTLE, DAY_UNIT)
+            yield DAY_UNIT, end, end - self.days * timedelta(days=1)
+
 
 class _Run:
     """One run: what it stored and what failed."""
@@ -71,8 +92,6 @@ class _Run:
         self._job = job
         self._failures: list[JobError] = []
         self._absent: set[str] = set()
-        self._in_flight = asyncio.Semaphore(job.max_concurrency)
-        self._failed_in_row = 0
 
     def raise_failure(self) -> None:
         """Raise the failure that decides what happens next, if there is one."""
@@ -91,16 +110,15 @@ class _Run:
         self._count(len(await snapshots.insert(tickers)))
 
     async def store_candles(self) -> None:
-        """Store the candles that are due, and note which minutes have none."""
+        """Store the newest candles; what is missing besides is left to the filler."""
         try:
             markets = set(await self._job.selection.current()) - self._absent
         except JobError as exc:
             self._fail(exc, "selection")
             return
-        await self._note_what_is_due(sorted(markets))
-        due = self._job.plan.due(self._job.pages_per_run)
-        for start in range(0, len(due), BATCH):
-            await self._store_batch(due[start : start + BATCH])
+        with self._job.filler.paused() if self._job.filler else nullcontext():
+            await self._note_what_is_due(sorted(markets))
+            await self._store_newest()
 
     async def watch(self) -> None:
         """Look at what the exchange says of its markets besides prices."""
@@ -131,40 +149,36 @@ class _Run:
     async def _note_what_is_due(self, markets: list[str]) -> None:
         job, now = self._job, self._job.clock()
         job.plan.forget_others(markets)
-        for unit in job.units:
-            end, horizon = floor(now, unit), floor(now - job.history, unit)
+        for unit, end, horizon in job.spans(now):
             known = [market for market in markets if job.plan.knows(market, unit)]
             for market in known:
-                job.plan.extend(market, unit, end=end, horizon=horizon)
+                job.plan.extend(market, unit, end=end, horizon=horizon, now=now)
             new = sorted(set(markets) - set(known))
             gaps = await candle_store.gaps_of(job.db, new, unit, horizon, end)
             for market in new:
-                job.plan.begin(market, unit, end=end, gaps=gaps[market])
+                job.plan.begin(market, unit, since=horizon, end=end, gaps=gaps[market])
 
-    async def _store_batch(self, pages: list[Page]) -> None:
-        async with asyncio.TaskGroup() as group:
-            tasks = [(page, group.create_task(self._fetch_page(page))) for page in pages]
-        came = [(page, found) for page, task in tasks if (found := task.result()) is not None]
-        candles = [candle for _, found in came for candle in found]
-        self._count(await candle_store.upsert(self._job.db, candles))
-        for page, _ in came:
-            self._job.plan.done(page)
+    async def _store_newest(self) -> None:
+        """Store the newest candles of all markets, and say all the time how far that is."""
+        job = self._job
+        pages = job.plan.newest(job.units)
+        left = {(page.market, page.unit): page for page in pages}
 
-    async def _fetch_page(self, page: Page) -> list[Candle] | None:
-        """The finished candles of one page; None when they did not come."""
-        async with self._in_flight:
-            if self._failed_in_row >= 2 * self._job.max_concurrency:
-                return None  # it is not this market: leave the exchange in peace
-            try:
-                candles = await self._job.client.candles(
-                    page.market, page.unit, to=page.to, count=page.count
-                )
-            except JobError as exc:
-                self._failed_in_row += isinstance(exc, Transient)
-                self._fail(exc, page.market)
-                return None
-            self._failed_in_row = 0
-            return [candle for candle in candles if candle.ts < page.to]
+        def told(page: Page) -> None:
+            del left[page.market, page.unit]
+            note_progress(_how_far(len(pages), sorted({market for market, _ in left})))
+
+        note_progress(_how_far(len(pages), sorted({market for market, _ in left})))
+        collector = PageCollector(
+            client=job.client,
+            db=job.db,
+            clock=job.clock,
+            plan=job.plan,
+            in_flight=job.max_concurrency,
+        )
+        out = await collector.collect(pages, told)
+        self._count(out.rows)
+        self._failures += [exc for _, exc in out.failures]
 
     def _fail(self, failure: JobError, market: str) -> None:
         self._failures.append(failure)
@@ -175,6 +189,15 @@ class _Run:
         self.rows += rows
         if (tally := current_tally.get()) is not None:
             tally.rows += rows
+
+
+def _how_far(pages: int, left: list[str]) -> str:
+    """What is done of so many pages, and of which markets one is left."""
+    if not left:
+        return f"all newest candles are stored ({pages} requests)"
+    more = f" and {len(left) - NAMED} more" if len(left) > NAMED else ""
+    names = ", ".join(left[:NAMED])
+    return f"{pages - len(left)} of {pages} newest candles are stored; not yet: {names}{more}"
 
 
 def _quotes(selection: Selection) -> str:

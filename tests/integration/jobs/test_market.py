@@ -1,6 +1,7 @@
 """The market job against the sandbox's HTTP and a real Postgres."""
 
 import asyncio
+import re
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -11,9 +12,10 @@ from typing import Any
 import pytest
 from fixtures.venue import Venue
 
-from jobs.candle_plan import floor
+from jobs.candle_plan import CandlePlan, floor
 from jobs.errors import BadData, RateLimited, Refused, Unavailable
 from jobs.gates import Gates
+from jobs.history import HistoryFiller
 from jobs.market import MarketJob
 from jobs.selection import Selection, nothing_engaged
 from jobs.spec import Slot, Tally, current_tally
@@ -74,8 +76,34 @@ def make(
     **changes: Any,
 ) -> MarketJob:
     selection = Selection(listing=client, clock=watch, names=tuple(names), top=top, engaged=engaged)
-    wanted: dict[str, Any] = {"history": timedelta(hours=5), **changes}
-    return MarketJob(client=client, db=db, clock=watch, selection=selection, **wanted)
+    wanted: dict[str, Any] = {"history": timedelta(hours=5), "units": (1,), **changes}
+    plan = CandlePlan()
+    filler = HistoryFiller(
+        client=client,
+        db=db,
+        clock=watch,
+        plan=plan,
+        sleep=asyncio.sleep,
+        units=wanted["units"],
+    )
+    return MarketJob(
+        client=client,
+        db=db,
+        clock=watch,
+        selection=selection,
+        plan=plan,
+        filler=filler,
+        **wanted,
+    )
+
+
+async def complete(job: MarketJob) -> int:
+    """A run, and the history beside it to its end."""
+    rows = await job.run(SLOT)
+    assert job.filler is not None
+    while await job.filler.fill(1000):
+        pass
+    return rows
 
 
 def asked(venue: Venue) -> Counter[str]:
@@ -108,30 +136,45 @@ async def stored(db: Database, market: str, watch: Watch, unit: int = 1) -> list
     return (await candles.window(db, [market], unit, 10_000, floor(watch.now, unit)))[market]
 
 
+def waiting(job: MarketJob, watch: Watch) -> dict[str, int]:
+    """One request for each market whose newest minutes may have a candle yet."""
+    end = floor(watch.now, 1)
+    found = (each for each in (BUSY, QUIET) if job.plan.holes(each, 1, end - MINUTE, end))
+    return dict.fromkeys(found, 1)
+
+
 async def test_the_first_run_stores_what_the_exchange_has(
     job: MarketJob, client: UpbitClient, database: Database, venue: Venue, watch: Watch
 ) -> None:
+    tally = Tally()
+    token = current_tally.set(tally)
     rows = await job.run(SLOT)
-    assert asked(venue) == {"/v1/ticker": 1, BUSY: 2, QUIET: 2}  # 300 minutes in pages of 200
+    current_tally.reset(token)
+    assert tally.progress == "all newest candles are stored (2 requests)"
+    assert asked(venue) == {"/v1/ticker": 1, BUSY: 1, QUIET: 1}
+    newest = sum([len(await stored(database, market, watch)) for market in (BUSY, QUIET)])
+    assert rows == newest + 2
+    await complete(job)
+    # 300 minutes in pages of 200; those of a market with few trades reach further back
+    assert set(asked(venue).values()) <= {1, 2}
     end = floor(watch.now, 1)
-    expected = 0
     for market in (BUSY, QUIET):
         want = await truth(client, market, end - timedelta(hours=5), end)
         have = await stored(database, market, watch)
         assert have[-len(want) :] == want
-        expected += len(have)
-    assert rows == expected + 2
+        assert job.plan.holes(market, 1, end - timedelta(hours=5), end) == []
     snapshots = await market_data.latest(database, [BUSY, QUIET])
     assert snapshots.keys() == {BUSY, QUIET}
 
 
 async def test_again_within_the_minute_is_one_request_and_no_new_candle(
-    job: MarketJob, venue: Venue
+    job: MarketJob, venue: Venue, watch: Watch
 ) -> None:
-    await job.run(SLOT)
+    await complete(job)
     asked(venue)
-    assert await job.run(SLOT) == 2  # the snapshots
-    assert asked(venue) == {"/v1/ticker": 1}
+    expected = {"/v1/ticker": 1} | waiting(job, watch)
+    assert await complete(job) == 2  # the snapshots
+    assert asked(venue) == expected
 
 
 async def test_a_minute_later_each_market_is_asked_for_the_new_one_and_two_before_it(
@@ -147,7 +190,9 @@ async def test_a_minute_later_each_market_is_asked_for_the_new_one_and_two_befor
         if "candles" in row["path"]
     ]
     to = f"{floor(watch.now, 1):%Y-%m-%dT%H%%3A%M%%3A%SZ}"
-    assert sorted(queries) == [f"market={market}&count=3&to={to}" for market in (BUSY, QUIET)]
+    busy, quiet = sorted(queries)
+    assert busy == f"market={BUSY}&count=3&to={to}"
+    assert re.fullmatch(rf"market={QUIET}&count=\d+&to={to}", quiet)
 
 
 async def test_a_late_correction_is_taken_over(
@@ -212,17 +257,116 @@ async def test_every_unit_is_kept(client: UpbitClient, database: Database, watch
     assert (await stored(database, BUSY, watch, 15))[-len(want) :] == want
 
 
-async def test_a_long_history_is_spread_over_runs_the_newest_first(
+async def test_a_long_history_is_filled_in_beside_the_runs_the_newest_first(
     client: UpbitClient, database: Database, venue: Venue, watch: Watch
 ) -> None:
-    job = make(client, database, watch, pages_per_run=2, history=timedelta(hours=10))
+    job = make(client, database, watch, history=timedelta(hours=10))
+    heard: list[str | None] = []
+    assert job.filler is not None
+    job.filler.told = heard.append
     await job.run(SLOT)
     assert asked(venue) == {"/v1/ticker": 1, BUSY: 1, QUIET: 1}
-    for _ in range(2):
-        await job.run(SLOT)
-    assert asked(venue) == {"/v1/ticker": 2, BUSY: 2, QUIET: 2}
+    assert await job.filler.fill(1) > 0
+    watch.now += timedelta(seconds=11)
+    await job.filler.fill(1)
+    assert re.search(r"2 of [34] requests are done", str(heard[-1]))
+    await complete(job)
+    assert heard[-1] is None
+    assert asked(venue)[BUSY] in {2, 3}
+    expected = {"/v1/ticker": 1} | waiting(job, watch)
+    await complete(job)
+    assert asked(venue) == expected
+
+
+async def test_history_waits_while_a_run_fetches_the_newest(
+    client: UpbitClient, database: Database, venue: Venue, watch: Watch
+) -> None:
+    job = make(client, database, watch, history=timedelta(hours=10))
     await job.run(SLOT)
-    assert asked(venue) == {"/v1/ticker": 1}
+    asked(venue)
+    assert job.filler is not None
+    with job.filler.paused():
+        filling = asyncio.create_task(job.filler.fill(1000))
+        await client.tickers([BUSY])
+        await client.tickers([BUSY])
+        assert asked(venue) == {"/v1/ticker": 2}
+    await filling
+    assert asked(venue)[BUSY] == 2
+
+
+async def test_the_filler_outlives_an_exchange_that_is_away(
+    client: UpbitClient, database: Database, venue: Venue, watch: Watch
+) -> None:
+    job = make(client, database, watch, names=[BUSY])
+    assert job.filler is not None
+    waits: list[float] = []
+    over = asyncio.Event()
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 3:
+            venue.http.delete("/sandbox/faults")
+
+    def told(text: str | None) -> None:
+        if text is None:
+            over.set()
+
+    job.filler.sleep, job.filler.told = sleep, told
+    await job.run(SLOT)
+    venue.fault(path="/v1/candles/*", action="answer", status=503, count=0)
+    task = asyncio.create_task(job.filler.run())
+    await asyncio.wait_for(over.wait(), 30)
+    task.cancel()
+    assert waits == [1.0, 2.0, 4.0]
+    end = floor(watch.now, 1)
+    assert job.plan.holes(BUSY, 1, end - timedelta(hours=5), end) == []
+
+
+async def test_a_market_whose_history_is_refused_is_set_aside(
+    client: UpbitClient, database: Database, venue: Venue, watch: Watch
+) -> None:
+    job = make(client, database, watch)
+    assert job.filler is not None
+    heard: list[str | None] = []
+    job.filler.told = heard.append
+    await job.run(SLOT)
+    asked(venue)
+    fault = {"path": "/v1/candles/*", "market": BUSY, "action": "answer", "count": 0}
+    venue.fault(**fault, status=400, body={"error": {"name": "odd", "message": "odd"}})
+    await complete(job)
+    counts = asked(venue)
+    assert counts[BUSY] == 1
+    await complete(job)
+    assert asked(venue)[BUSY] == 0
+    assert "are left for later: KRW-BTC" in str(heard[-1])
+    venue.http.delete("/sandbox/faults")
+    watch.now += timedelta(minutes=11)
+    await complete(job)
+    assert heard[-1] is None
+
+
+# -- candles that come late (fault D1) -----------------------------------------------------------
+
+
+async def test_candles_that_come_late_are_there_in_the_end(
+    job: MarketJob, client: UpbitClient, database: Database, venue: Venue, watch: Watch
+) -> None:
+    await complete(job)
+    begin = floor(watch.now, 1)
+    # the job's clock is half an hour behind the venue's: so much later the candles seem to come
+    behind = floor(datetime.fromisoformat(venue.http.get("/sandbox").json()["now"]), 1) - begin
+    venue.http.post("/sandbox/options", json={"candle_lag_ms": int(behind / MINUTE) * 60_000})
+    for _ in range(5):
+        watch.now += MINUTE
+        await complete(job)
+    assert job.plan.holes(BUSY, 1, begin, floor(watch.now, 1))
+    venue.http.post("/sandbox/options", json={"candle_lag_ms": 0})
+    watch.now += MINUTE
+    await complete(job)
+    end = floor(watch.now, 1)
+    want = await truth(client, BUSY, begin - 10 * MINUTE, end)
+    assert (await stored(database, BUSY, watch))[-len(want) :] == want
+    assert job.plan.holes(BUSY, 1, begin, end) == []
 
 
 async def test_a_failing_market_loses_only_itself_and_comes_next_time(
@@ -239,8 +383,9 @@ async def test_a_failing_market_loses_only_itself_and_comes_next_time(
     assert tally.rows == len(quiet) + 2
     venue.http.delete("/sandbox/faults")
     asked(venue)
+    expected = {"/v1/ticker": 1, BUSY: 1} | waiting(job, watch)
     await job.run(SLOT)
-    assert asked(venue) == {"/v1/ticker": 1, BUSY: 2}
+    assert asked(venue) == expected
     assert await stored(database, BUSY, watch)
 
 
@@ -260,7 +405,7 @@ async def test_a_market_that_does_not_exist_loses_only_itself(
     job = make(client, database, watch, names=[BUSY, "KRW-NOPE"])
     with pytest.raises(BadData, match="KRW-NOPE"):
         await job.run(SLOT)
-    assert asked(venue) == {"/v1/ticker": 1, "/v1/ticker/all": 1, BUSY: 2}
+    assert asked(venue) == {"/v1/ticker": 1, "/v1/ticker/all": 1, BUSY: 1}
     assert (await market_data.latest(database, [BUSY, "KRW-NOPE"])).keys() == {BUSY}
     assert await stored(database, BUSY, watch)
 
@@ -376,5 +521,6 @@ async def test_no_more_in_flight_than_allowed(
         return found
 
     monkeypatch.setattr(client, "candles", counted)
-    await make(client, database, watch, history=timedelta(days=2), max_concurrency=4).run(SLOT)
+    every = [each.market for each in await client.markets()]
+    await make(client, database, watch, names=every, max_concurrency=4).run(SLOT)
     assert most == 4

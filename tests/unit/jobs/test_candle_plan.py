@@ -1,3 +1,4 @@
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
@@ -79,70 +80,283 @@ def test_longer_units_have_longer_pages() -> None:
     assert only.count == 24
 
 
-def plan(end: int = 100, gaps: list[Span] | None = None) -> CandlePlan:
-    made = CandlePlan()
-    made.begin("A", 1, end=at(end), gaps=gaps or [])
-    return made
+def starts(*minutes: int) -> list[datetime]:
+    return [at(minute) for minute in minutes]
 
 
-def finish(made: CandlePlan) -> None:
-    for each in made.due(1000):
-        made.done(each)
+class Exchange:
+    """A plan and the exchange that it is asked about: which minutes have a candle by now."""
+
+    def __init__(self, end: int = 100, gaps: list[Span] | None = None) -> None:
+        self.plan = CandlePlan()
+        self.plan.begin("A", 1, since=at(0), end=at(end), gaps=gaps or [])
+        self.now = end
+        self.shown: set[int] = set()
+
+    def minute(self, end: int, horizon: int = 0) -> None:
+        """`end` minutes are over now."""
+        self.now = end
+        self.plan.extend("A", 1, end=at(end), horizon=at(horizon), now=at(end))
+
+    def answer(self, page: Page) -> list[datetime]:
+        """The newest `count` candles before the page's end, newest first."""
+        known = sorted((m for m in self.shown if at(m) < page.to), reverse=True)
+        return starts(*known[: page.count])
+
+    def run(self) -> list[Page]:
+        """One run: the newest candles; return what was asked for."""
+        asked = self.plan.newest([1])
+        for each in asked:
+            self.plan.done(each, self.answer(each), at(self.now))
+        return asked
+
+    def fill(self) -> list[Page]:
+        """The history beside it."""
+        asked = self.plan.history([1])
+        for each in asked:
+            self.plan.done(each, self.answer(each), at(self.now))
+        return asked
+
+    def holes(self, since: int = 0, until: int | None = None) -> set[int]:
+        end = self.now if until is None else until
+        return minutes(self.plan.holes("A", 1, at(since), at(end)))
+
+
+def newest(since: int, to: int) -> Page:
+    return replace(page(since, to), is_newest=True)
 
 
 def test_the_first_time_the_gaps_and_the_last_two_are_due() -> None:
-    assert plan(gaps=[span(90, 95)]).due(10) == [page(90, 100)]
+    assert Exchange(gaps=[span(90, 95)]).run() == [newest(90, 100)]
 
 
 def test_then_the_new_one_and_the_two_before_it() -> None:
-    made = plan()
-    finish(made)
-    made.extend("A", 1, end=at(101), horizon=at(0))
-    assert made.due(10) == [page(98, 101)]
+    exchange = Exchange()
+    exchange.shown = set(range(101))
+    exchange.run()
+    exchange.minute(101)
+    assert exchange.run() == [newest(98, 101)]
 
 
 def test_within_a_minute_nothing_more_is_due() -> None:
-    made = plan()
-    finish(made)
+    exchange = Exchange()
+    exchange.shown = set(range(100))
+    exchange.run()
     for end in (100, 99):  # the clock may be set back
-        made.extend("A", 1, end=at(end), horizon=at(0))
-        assert made.due(10) == []
+        exchange.minute(end)
+        assert exchange.run() == []
+        assert exchange.fill() == []
 
 
 def test_a_pause_is_made_up_for() -> None:
-    made = plan()
-    finish(made)
-    made.extend("A", 1, end=at(400), horizon=at(0))
-    assert made.due(10) == [page(200, 400), page(98, 200)]
+    exchange = Exchange()
+    exchange.shown = set(range(400))
+    exchange.run()
+    exchange.minute(400)
+    assert exchange.run() == [newest(200, 400)]
+    assert exchange.fill() == [page(98, 200)]
+    assert exchange.holes() == set()
 
 
 def test_what_failed_stays_due_and_what_came_does_not() -> None:
-    made = plan(end=400, gaps=[span(0, 400)])
-    newest, _ = made.due(10)
-    made.done(newest)
-    assert made.due(10) == [page(0, 200)]
+    exchange = Exchange(end=400, gaps=[span(0, 400)])
+    exchange.shown = set(range(400))
+    exchange.run()
+    assert exchange.plan.history([1]) == [page(0, 200)]
+    assert exchange.plan.newest([1]) == []
 
 
-def test_what_is_older_than_the_horizon_is_given_up() -> None:
-    made = plan(end=100, gaps=[span(0, 100)])
-    made.extend("A", 1, end=at(101), horizon=at(60))
-    assert made.due(10) == [page(60, 101)]
+def test_what_is_older_than_the_horizon_is_given_up_and_not_called_complete() -> None:
+    exchange = Exchange(end=100, gaps=[span(0, 100)])
+    exchange.minute(101, horizon=60)
+    assert exchange.plan.newest([1]) == [newest(60, 101)]
+    assert exchange.holes() == set(range(101))
+    exchange.shown = set(range(101))
+    exchange.run()
+    assert exchange.holes() == set(range(60))
+
+
+def test_what_is_complete_stays_so_when_the_horizon_passes_it() -> None:
+    exchange = Exchange(end=100, gaps=[span(0, 100)])
+    exchange.shown = set(range(101))
+    exchange.run()
+    exchange.minute(101, horizon=60)
+    exchange.run()
+    assert exchange.holes() == set()
 
 
 def test_the_newest_of_all_markets_come_before_anyones_history() -> None:
-    made = plan(end=300, gaps=[span(0, 300)])
-    made.begin("B", 1, end=at(300), gaps=[span(0, 300)])
-    assert [(each.market, each.to) for each in made.due(3)] == [
-        ("A", at(300)),
-        ("B", at(300)),
+    made = CandlePlan()
+    for market in ("A", "B"):
+        made.begin(market, 1, since=at(0), end=at(300), gaps=[span(0, 300)])
+    assert [(each.market, each.to) for each in made.newest([1])] == [("A", at(300)), ("B", at(300))]
+    assert [(each.market, each.to) for each in made.history([1])] == [
         ("A", at(100)),
+        ("B", at(100)),
     ]
 
 
+def test_who_has_waited_longest_is_asked_about_first() -> None:
+    made = CandlePlan()
+    made.begin("A", 1, since=at(0), end=at(300), gaps=[])
+    made.begin("B", 1, since=at(0), end=at(300), gaps=[span(295, 300)])
+    made.begin("C", 1, since=at(0), end=at(300), gaps=[span(298, 300)])
+    assert [each.market for each in made.newest([1])] == ["B", "C", "A"]
+
+
+def test_a_unit_whose_newest_nobody_asks_for_is_all_history() -> None:
+    made = CandlePlan()
+    made.begin("A", 5, since=at(0), end=at(300), gaps=[span(0, 300)])
+    assert made.newest([1]) == []
+    assert [each.to for each in made.history([1])] == [at(300)]
+
+
 def test_markets_that_are_no_longer_wanted_are_forgotten() -> None:
-    made = plan()
-    made.begin("B", 1, end=at(100), gaps=[])
-    made.forget_others(["B"])
-    assert not made.knows("A", 1)
-    assert made.knows("B", 1)
-    assert not made.knows("B", 5)
+    exchange = Exchange()
+    exchange.plan.begin("B", 1, since=at(0), end=at(100), gaps=[])
+    exchange.plan.forget_others(["B"])
+    assert not exchange.plan.knows("A", 1)
+    assert exchange.plan.knows("B", 1)
+    assert not exchange.plan.knows("B", 5)
+    exchange.plan.done(page(0, 100), [], at(100))  # an answer that comes after that
+    assert exchange.holes() == set(range(100))  # nothing is known of it
+
+
+# -- absence is no proof (fault D1) --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("late", [1, 2, 7, 29, 45, 180, 700])
+def test_candles_that_come_late_leave_no_hole(late: int) -> None:
+    exchange = Exchange(end=1000)
+    exchange.shown = set(range(1000))
+    exchange.run()
+    for end in range(1001, 1001 + late):  # nothing new is shown for so many minutes
+        exchange.minute(end)
+        exchange.run()
+        exchange.fill()
+        assert exchange.holes() >= {end - 1}
+    exchange.shown = set(range(1001 + late))
+    exchange.minute(1001 + late)
+    asked = exchange.run() + exchange.fill()
+    assert exchange.holes() == set()
+    covered = minutes([(each.since, each.to) for each in asked])
+    assert covered >= set(range(1000, 1001 + late))
+
+
+def test_late_candles_cost_one_request_a_run() -> None:
+    exchange = Exchange(end=1000)
+    exchange.shown = set(range(1000))
+    exchange.run()
+    asked = 0
+    for end in range(1001, 1101):
+        exchange.minute(end)
+        asked += len(exchange.run()) + len(exchange.fill())
+    assert asked == 100
+
+
+def test_a_market_that_nobody_trades_any_more_costs_little_more() -> None:
+    exchange = Exchange(end=1000)
+    exchange.shown = set(range(1000))
+    exchange.run()
+    asked = 0
+    for end in range(1001, 2001):
+        exchange.minute(end, horizon=end - 1440)
+        asked += len(exchange.run()) + len(exchange.fill())
+    assert asked < 1100
+
+
+def test_a_later_candle_proves_the_minutes_before_it() -> None:
+    exchange = Exchange()
+    exchange.shown = set(range(100))
+    exchange.run()
+    exchange.minute(103)
+    exchange.run()
+    assert exchange.holes() == {100, 101, 102}
+    exchange.shown |= {103}
+    exchange.minute(104)
+    exchange.run()
+    assert exchange.holes() == set()
+
+
+def test_an_answer_older_than_what_is_known_proves_nothing_and_takes_nothing_back() -> None:
+    exchange = Exchange()
+    exchange.shown = set(range(100))
+    exchange.run()
+    exchange.minute(101)
+    exchange.shown = set(range(95))  # another server of the exchange, minutes behind
+    exchange.run()
+    assert exchange.holes() == {100}
+    exchange.shown = set(range(102))
+    exchange.minute(102)
+    exchange.run()
+    assert exchange.holes() == set()
+
+
+@pytest.mark.parametrize("shown", [[], range(150, 200), range(50, 120)])
+def test_a_short_or_empty_answer_is_asked_for_again_half_an_hour_later(shown: list[int]) -> None:
+    exchange = Exchange(end=400, gaps=[span(0, 400)])
+    exchange.shown = set(range(400))
+    exchange.run()
+    exchange.shown = {*shown, *range(200, 400)}
+    (asked,) = exchange.plan.history([1])
+    exchange.plan.done(asked, starts(*shown), at(400))
+    assert exchange.holes() == set(range(200)) - set(shown)
+    assert exchange.fill() == []
+    exchange.shown = set(range(500))
+    for end in range(401, 431):
+        exchange.minute(end)
+        exchange.run()
+        if end < 430:
+            assert exchange.fill() == []
+    exchange.fill()
+    assert exchange.holes() == set()
+
+
+def test_what_was_said_twice_is_believed_by_this_process() -> None:
+    exchange = Exchange(end=400, gaps=[span(0, 400)])
+    exchange.shown = set(range(300, 431))  # listed at minute 300
+    exchange.run()
+    exchange.fill()
+    assert exchange.holes() == set(range(300))
+    for end in (430, 431):
+        exchange.minute(end)
+        exchange.run()
+        exchange.fill()
+    assert exchange.holes() == set()
+    exchange.minute(500)
+    assert exchange.plan.history([1]) == []
+
+
+def test_the_same_row_over_and_over_is_no_proof() -> None:
+    exchange = Exchange(end=400, gaps=[span(0, 400)])
+    exchange.shown = set(range(400))
+    exchange.run()
+    (asked,) = exchange.plan.history([1])
+    exchange.plan.done(asked, starts(*[199] * 200), at(400))
+    assert exchange.holes() == set(range(199))
+
+
+def test_of_what_nobody_has_looked_at_yet_all_is_a_hole() -> None:
+    assert CandlePlan().holes("A", 1, at(0), at(3)) == [span(0, 3)]
+
+
+@given(
+    st.sets(st.integers(0, 299)),
+    st.lists(st.integers(0, 40), min_size=1, max_size=40),
+)
+def test_whatever_comes_late_is_complete_in_the_end(traded: set[int], lags: list[int]) -> None:
+    exchange = Exchange(end=100, gaps=[span(0, 100)])
+    stored: set[int] = set()
+    for number, end in enumerate(range(100, 302)):
+        late = lags[number % len(lags)] if end < 299 else 0
+        exchange.shown |= {minute for minute in traded if minute < end - late}
+        if end > 100:
+            exchange.minute(end)
+        for asked in [*exchange.plan.newest([1]), *exchange.plan.history([1])]:
+            answer = exchange.answer(asked)
+            stored |= {int((each - DAY) / MINUTE) for each in answer}
+            exchange.plan.done(asked, answer, at(end))
+        missing = {minute for minute in traded if minute < end} - stored
+        assert missing <= exchange.holes()
+    after = {minute for minute in traded if minute < max(traded, default=0)}
+    assert after <= stored

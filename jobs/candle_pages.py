@@ -1,0 +1,114 @@
+"""Pages of candles fetched side by side and stored as they come."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from loguru import logger
+
+from jobs.candle_plan import CandlePlan, Page
+from jobs.errors import JobError, Transient
+from jobs.spec import Clock
+from jobs.store import candles as candle_store
+from jobs.store.db import Database
+from jobs.upbit.client import UpbitClient
+from jobs.upbit.wire import Candle
+
+BATCH = 50
+"""Pages that are stored in one transaction at most: a deadline costs what waits for the next."""
+
+Came = tuple[Page, list[Candle]]
+
+
+async def _at_once() -> None:
+    """Wait for nothing."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Collected:
+    """What came of some pages: rows that are new or different, pages done, and what failed."""
+
+    rows: int = 0
+    done: int = 0
+    failures: list[tuple[Page, JobError]] = field(default_factory=list)
+
+    def fail(self, page: Page, exc: JobError) -> None:
+        """Take note of a page that did not come."""
+        self.failures.append((page, exc))
+        line = logger.bind(event="market.failed", market=page.market, error=str(exc))
+        line.warning("market data did not come")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageCollector:
+    """Fetches pages, `in_flight` at once, and stores what came while others are on their way.
+
+    Stored pages are noted in `plan`. `may_send` is waited for before each request.
+    """
+
+    client: UpbitClient
+    db: Database
+    clock: Clock
+    plan: CandlePlan
+    in_flight: int = 10
+    may_send: Callable[[], Awaitable[object]] = _at_once
+
+    async def collect(self, pages: Sequence[Page], told: Callable[[Page], None]) -> Collected:
+        """Fetch and store `pages` in their order; `told` hears of each that is stored.
+
+        A page that fails does not stop the others, unless the exchange seems to be away as a whole.
+        A database failure is raised at once.
+        """
+        out, came = Collected(), asyncio.Queue[Came | None]()
+        waiting, each = iter(pages), min(self.in_flight, len(pages))
+        tasks = [asyncio.create_task(self._fetch_all(waiting, out, came)) for _ in range(each)]
+        try:
+            while each:
+                found = [await came.get()]
+                while not came.empty() and len(found) < BATCH:
+                    found.append(came.get_nowait())
+                each -= found.count(None)
+                await self._store([page for page in found if page is not None], out, told)
+            await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        return out
+
+    async def _fetch_all(
+        self, waiting: Iterator[Page], out: Collected, came: asyncio.Queue[Came | None]
+    ) -> None:
+        failed_in_row = 0
+        try:
+            for page in waiting:
+                await self.may_send()
+                try:
+                    came.put_nowait((page, await self._fetch(page)))
+                    failed_in_row = 0
+                except JobError as exc:
+                    out.fail(page, exc)
+                    failed_in_row += isinstance(exc, Transient)
+                if failed_in_row > 1:
+                    return  # it is not this market: leave the exchange in peace
+        finally:
+            came.put_nowait(None)
+
+    async def _fetch(self, page: Page) -> list[Candle]:
+        """The finished candles of one page."""
+        candles = await self.client.candles(page.market, page.unit, to=page.to, count=page.count)
+        return [each for each in candles if each.ts < page.to and each.market == page.market]
+
+    async def _store(
+        self, came: Sequence[Came], out: Collected, told: Callable[[Page], None]
+    ) -> None:
+        rows = await candle_store.upsert(self.db, _all(found for _, found in came))
+        out.rows += rows
+        for page, found in came:
+            self.plan.done(page, [candle.ts for candle in found], self.clock())
+            out.done += 1
+            told(page)
+
+
+def _all(lists: Iterable[list[Candle]]) -> list[Candle]:
+    return [candle for each in lists for candle in each]
