@@ -78,7 +78,16 @@ def backfill(
                 return await _run(wanted, advance)
 
         done = with_database(settings, work)
-    typer.echo(f"{done.rows:,} candles stored with {done.requests} requests; nothing is missing")
+    typer.echo(f"{done.rows:,} candles stored with {done.requests} requests; {_left(done)}")
+
+
+def _left(done: Done) -> str:
+    if not done.unproven:
+        return "nothing is missing"
+    return (
+        f"for {done.unproven:,} minutes the exchange showed nothing and no proof: before the "
+        "market was listed, or candles that come late; run it again to ask once more"
+    )
 
 
 async def _run(wanted: Backfill, advance: Advance) -> Done:

@@ -41,6 +41,8 @@ class Past:
     asked: list[datetime] = field(default_factory=list)
     failures: int = 0
     cut_after: int | None = None
+    cut_page: tuple[int, int] | None = None
+    """Of the so many-th answer only the newest so many rows come."""
 
     def all(self) -> list[Candle]:
         minutes = (SINCE + n * MINUTE for n in range(2 * 24 * 60))
@@ -57,7 +59,10 @@ class Past:
         if self.cut_after is not None and len(self.asked) >= self.cut_after:
             raise Cut
         self.asked.append(to)
-        return [each for each in reversed(self.all()) if each.ts < to][:count]
+        found = [each for each in reversed(self.all()) if each.ts < to][:count]
+        if self.cut_page is not None and len(self.asked) == self.cut_page[0]:
+            return found[: self.cut_page[1]]
+        return found
 
 
 @dataclass(slots=True)
@@ -97,7 +102,8 @@ async def test_every_candle_is_stored_with_the_fewest_requests(
     done = await work.run(seen.append)
     assert await stored(database) == past.all()
     full_pages, rest = divmod(len(past.all()), 200)
-    assert len(past.asked) == done.requests == full_pages + bool(rest)
+    # one more: a short answer may have been cut, so what lies before it is asked for, too
+    assert len(past.asked) == done.requests == full_pages + bool(rest) + 1
     assert (done.minutes, done.total, done.rows) == (2880, 2880, len(past.all()))
     assert [each.minutes for each in seen] == sorted(each.minutes for each in seen)
     assert await partitions.names(database) == ["candles_202602", "candles_202603"]
@@ -106,8 +112,56 @@ async def test_every_candle_is_stored_with_the_fewest_requests(
 async def test_what_is_complete_is_not_asked_for_again(work: Backfill, past: Past) -> None:
     await work.run(lambda _: None)
     past.asked.clear()
+    past.begins = SINCE
+    await work.run(lambda _: None)
+    past.asked.clear()
     done = await work.run(lambda _: None)
     assert (past.asked, done.total, done.requests) == ([], 0, 0)
+
+
+async def test_a_short_or_empty_answer_proves_nothing_for_ever(
+    work: Backfill, past: Past, database: Database
+) -> None:
+    done = await work.run(lambda _: None)
+    assert done.unproven >= 120  # before the market began, as it seems
+    assert await candle_proofs.spans(database, "KRW-X", 1, SINCE, past.begins) == []
+    past.begins = SINCE  # and then the exchange has those candles after all
+    done = await work.run(lambda _: None)
+    assert done.rows == 60
+    assert await stored(database) == past.all()
+
+
+@pytest.mark.parametrize("cut", [0, 1, 199])
+async def test_an_answer_that_was_cut_loses_nothing(
+    work: Backfill, past: Past, database: Database, cut: int
+) -> None:
+    past.begins, past.cut_page = SINCE, (2, cut)
+    await work.run(lambda _: None)
+    past.cut_page = None
+    await work.run(lambda _: None)
+    assert await stored(database) == past.all()
+
+
+async def test_the_end_is_not_proven_while_candles_may_come_late(
+    work: Backfill, past: Past, database: Database
+) -> None:
+    late = END + timedelta(minutes=20)
+    short = replace(work, since=END - timedelta(hours=6), clock=lambda: late)
+    done = await short.run(lambda _: None)
+    assert done.unproven == 10  # the last hour is without trades; fifty minutes of it for good
+    spans = await candle_proofs.spans(database, "KRW-X", 1, short.since, END)
+    assert spans == [(short.since, late - timedelta(minutes=30))]
+    later = await replace(short, clock=lambda: END + timedelta(hours=1)).run(lambda _: None)
+    assert (later.total, later.unproven) == (10, 0)
+
+
+async def test_a_later_candle_proves_the_end(
+    work: Backfill, past: Past, database: Database
+) -> None:
+    await partitions.make(database, {partitions.month_of(END)}, END)
+    await candles.upsert(database, [candle(END)])
+    short = replace(work, since=END - timedelta(hours=6), clock=lambda: END)
+    assert (await short.run(lambda _: None)).unproven == 0
 
 
 async def test_cut_off_at_any_page_it_goes_on_from_there(
