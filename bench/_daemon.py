@@ -25,9 +25,9 @@ port = 0
 
 
 @contextmanager
-def sandbox() -> Iterator[str]:
+def sandbox(*arguments: str) -> Iterator[str]:
     """The address of a sandbox that stops by itself when this process ends."""
-    command = [sys.executable, "-m", "sandbox", "--port", "0", "--stop-on-eof"]
+    command = [sys.executable, "-m", "sandbox", "--port", "0", "--stop-on-eof", *arguments]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         yield str(json.loads(process.stdout.readline())["base_url"])

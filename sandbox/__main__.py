@@ -51,7 +51,7 @@ def build(wanted: argparse.Namespace) -> Venue:
     options.update(dict(_option(text) for text in wanted.set))
     if wanted.strict:
         options.update({"get_body": "refuse", "delete_body": "refuse"})
-    reels = recording.load(wanted.data)
+    reels = recording.widened(recording.load(wanted.data), wanted.markets)
     tape = Tape(reels, origin=_origin(reels, utc_now(), wanted.anchor))
     maker = books.BookMaker(books.load_shapes(wanted.data))
     venue = Venue(Quotes(tape, maker), options=options, seed=wanted.seed)
@@ -112,6 +112,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     parser.add_argument("--port", type=int, default=8788, help="0: any free port (%(default)s)")
     parser.add_argument("--data", type=Path, default=DATA, help="folder of recordings")
+    parser.add_argument(
+        "--markets",
+        type=int,
+        default=0,
+        metavar="N",
+        help="invent markets until there are N; they play a recorded one",
+    )
     parser.add_argument("--seed", type=int, help="fix order uuids and fill delays")
     parser.add_argument("--krw", type=Decimal, default=Decimal(10_000_000), help="opening balance")
     parser.add_argument(

@@ -7,7 +7,8 @@ with long holes between them (the small markets) is cut: the windows follow each
 import gzip
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from copy import copy
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -17,6 +18,7 @@ from pathlib import Path
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LONG_HOLE_MIN = 60
 CACHED_ROWS = 20_000
+DAY_MIN = 1440
 
 
 def to_minute(at: datetime) -> int:
@@ -88,6 +90,17 @@ def load(folder: Path) -> dict[str, Reel]:
     for file in files:
         _read(file, lines)
     return {market: Reel(market, found) for market, found in sorted(lines.items())}
+
+
+def widened(reels: Mapping[str, Reel], count: int) -> dict[str, Reel]:
+    """At least `count` markets: beside the recorded ones, invented names that play one of them."""
+    found = dict(reels)
+    source = min(found.values(), key=lambda reel: (reel.length < DAY_MIN, reel.length))
+    while len(found) < count:
+        copied = copy(source)
+        copied.market = f"KRW-X{len(found):03d}"
+        found[copied.market] = copied
+    return found
 
 
 def _read(file: Path, lines: defaultdict[str, dict[int, str]]) -> None:

@@ -394,7 +394,11 @@ def test_json_without_a_board() -> None:
         ("gemini", {"last_call": None}, "answers"),
         ("gemini", {"note": "not used"}, "not used"),
         ("scheduler", {"role": "leader", "jobs": {"a": 1}, "lanes": {"l": 1}}, "1 jobs on time"),
-        ("scheduler", {"jobs": {"a": {"progress": "3 of 9"}}}, "lanes moving; a: 3 of 9"),
+        (
+            "scheduler",
+            {"jobs": {"a": {"progress": "3 of 9"}}},
+            "1 jobs on time, 0 lanes moving; a: 3 of 9",
+        ),
         ("scheduler", {"role": "standby"}, "standby, waits for the leader to go"),
         ("latest_signal", {"at": None}, "nothing yet"),
         (

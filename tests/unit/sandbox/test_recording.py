@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.recording import Reel, Row, from_minute, load, to_minute
+from sandbox.recording import Reel, Row, from_minute, load, to_minute, widened
 
 
 def reel(*minutes: int) -> Reel:
@@ -74,3 +74,13 @@ def test_a_folder_without_recordings_is_an_error(tmp_path: Path) -> None:
 def test_minutes_are_counted_from_the_epoch() -> None:
     at = datetime(2025, 1, 1, 12, 34, 56, tzinfo=UTC)
     assert from_minute(to_minute(at)) == at.replace(second=0)
+
+
+def test_invented_markets_play_a_recorded_one(reels: dict[str, Reel]) -> None:
+    wide = widened(reels, 200)
+    assert len(wide) == 200
+    assert wide.items() >= reels.items()
+    invented = wide["KRW-X199"]
+    assert (invented.market, invented.length >= 1440) == ("KRW-X199", True)
+    assert invented.row(5) in {reels[name].row(5) for name in reels}
+    assert widened(reels, 0) == reels
