@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from jobs.store import orders as order_store
 from jobs.store.db import Database
 from jobs.store.tables import equity, fills, orders, positions
+from jobs.trading import books
 from jobs.trading.books import Books, portfolio_of, prices_of, profit, worth
 from jobs.trading.ledger import EXACT, ZERO, Fill, Holding
 from jobs.trading.portfolio import Mode, Money, OpenOrder, Portfolio
@@ -146,8 +147,23 @@ async def raise_high(conn: AsyncConnection, mode: Mode, market: str, price: Deci
 
 async def held(conn: AsyncConnection, mode: Mode) -> dict[str, Holding]:
     """Every open position by market."""
+    return (await _held(conn, mode))[0]
+
+
+async def missing(conn: AsyncConnection, mode: Mode, money: Money) -> dict[str, Decimal]:
+    """What the books hold and the venue did not have at `money.at`, by market."""
+    holdings, moved_at = await _held(conn, mode)
+    return books.missing(holdings, money, moved_at)
+
+
+async def _held(
+    conn: AsyncConnection, mode: Mode
+) -> tuple[dict[str, Holding], dict[str, datetime]]:
+    """Every open position by market, and when its books last changed."""
     statement = select(positions).where(positions.c.mode == mode, positions.c.volume > 0)
-    return {row.market: as_holding(row) for row in await conn.execute(statement)}
+    rows = (await conn.execute(statement)).all()
+    holdings = {row.market: as_holding(row) for row in rows}
+    return holdings, {row.market: row.updated_at for row in rows}
 
 
 async def engaged_markets(db: Database, modes: Collection[Mode]) -> frozenset[str]:
@@ -200,8 +216,10 @@ async def portfolio(
     """
     start = day_start(now)
     newest, before = await newest_equity(conn, mode), await newest_equity(conn, mode, until=start)
-    books = Books(
-        holdings=await held(conn, mode),
+    holdings, moved_at = await _held(conn, mode)
+    known = Books(
+        holdings=holdings,
+        moved_at=moved_at,
         realized_krw=await _realized(conn, mode),
         peak_krw=ZERO if newest is None else newest.peak_krw,
         opened_krw=ZERO if before is None else before.pnl_krw,
@@ -211,14 +229,16 @@ async def portfolio(
         last_order_at=await order_store.last_order_at(conn, mode, market),
         exit_refused_at=await order_store.exit_refused_at(conn, mode, market),
     )
-    return portfolio_of(books, market, money=money, prices=prices)
+    return portfolio_of(known, market, money=money, prices=prices)
 
 
 async def add_equity(
     conn: AsyncConnection, mode: Mode, *, money: Money, prices: Mapping[str, Decimal]
 ) -> EquityRow:
-    """Store what the account is worth at `money.at`; positions without a price count at cost."""
-    holdings = await held(conn, mode)
+    """Store what the account is worth at `money.at`; positions without a price count at cost, and
+    coins that the venue does not have in nothing."""
+    known, moved_at = await _held(conn, mode)
+    holdings = books.covered(known, books.missing(known, money, moved_at))
     valued = prices_of(holdings, prices)
     pnl = profit(holdings, valued, await _realized(conn, mode))
     newest = await newest_equity(conn, mode)

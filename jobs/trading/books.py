@@ -1,12 +1,15 @@
 """From what the books say to what risk asks: pure, the same for stored books and replayed ones."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 from jobs.trading.ledger import EXACT, ZERO, Holding
 from jobs.trading.portfolio import Money, OpenOrder, Portfolio, drawdown_pct
+
+SETTLING = timedelta(seconds=5)
+"""How long balances and fills may disagree after a fill."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,7 +18,8 @@ class Books:
 
     `realized_krw` is of all positions ever, `peak_krw` the highest profit so far, `opened_krw` the
     profit at the beginning of the Korean day. `unseen_krw` is the most that bids can cost which the
-    venue's balances do not show yet. The last two instants are of one market.
+    venue's balances do not show yet. The last two instants are of one market. `moved_at` is when
+    the books of each holding last changed.
     """
 
     holdings: Mapping[str, Holding]
@@ -27,6 +31,34 @@ class Books:
     open_orders: tuple[OpenOrder, ...]
     last_order_at: datetime | None
     exit_refused_at: datetime | None
+    moved_at: Mapping[str, datetime] = field(default_factory=dict)
+
+
+def missing(
+    holdings: Mapping[str, Holding], money: Money, moved_at: Mapping[str, datetime]
+) -> dict[str, Decimal]:
+    """What the books hold and the venue does not have, by market; nothing where it was not asked.
+
+    A holding whose books moved after the balances were asked, or just before, is left out: the
+    venue may show its fill in one place and not yet in the other.
+    """
+    found = {}
+    for market, holding in holdings.items():
+        total, moved = money.total(market), moved_at.get(market)
+        is_settled = moved is None or moved + SETTLING <= money.at
+        if total is not None and is_settled and total < holding.volume:
+            found[market] = EXACT.subtract(holding.volume, total)
+    return found
+
+
+def covered(holdings: Mapping[str, Holding], missing: Mapping[str, Decimal]) -> dict[str, Holding]:
+    """The holdings without what is missing: coins that are not there count in nothing."""
+    left = {}
+    for market, holding in holdings.items():
+        volume = EXACT.subtract(holding.volume, missing.get(market, ZERO))
+        if volume > 0:
+            left[market] = replace(holding, volume=volume)
+    return left
 
 
 def prices_of(holdings: Mapping[str, Holding], prices: Mapping[str, Decimal]) -> dict[str, Decimal]:
@@ -51,9 +83,11 @@ def portfolio_of(
     books: Books, market: str, *, money: Money, prices: Mapping[str, Decimal]
 ) -> Portfolio:
     """Everything risk asks before an order in `market`."""
-    valued = prices_of(books.holdings, prices)
-    equity_krw = EXACT.add(money.total_krw, worth(books.holdings, valued))
-    pnl = profit(books.holdings, valued, books.realized_krw)
+    absent = missing(books.holdings, money, books.moved_at)
+    holdings = covered(books.holdings, absent)
+    valued = prices_of(holdings, prices)
+    equity_krw = EXACT.add(money.total_krw, worth(holdings, valued))
+    pnl = profit(holdings, valued, books.realized_krw)
     peak = max(pnl, books.peak_krw)
     return Portfolio(
         cash_krw=money.free_krw - books.unseen_krw,
@@ -61,10 +95,17 @@ def portfolio_of(
         day_loss_krw=max(books.opened_krw - pnl, ZERO),
         drawdown_pct=drawdown_pct(pnl_krw=pnl, peak_krw=peak, equity_krw=equity_krw),
         orders_today=books.orders_today,
-        holdings=books.holdings,
+        holdings=holdings,
         prices=valued,
         open_orders=books.open_orders,
         last_order_at=books.last_order_at,
         exit_refused_at=books.exit_refused_at,
-        free_volume=money.free_volumes.get(market.partition("-")[2]),
+        free_volume=_free(books, market, money),
+        missing=absent,
     )
+
+
+def _free(books: Books, market: str, money: Money) -> Decimal | None:
+    """What the venue lets go of the market's coin; not known while its books have just moved."""
+    moved = books.moved_at.get(market)
+    return money.free(market) if moved is None or moved + SETTLING <= money.at else None

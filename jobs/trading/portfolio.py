@@ -58,12 +58,32 @@ class Rules:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Money:
-    """The venue's balances at the instant `at`; `free_volumes` by base currency."""
+    """The venue's balances at the instant `at`: free, and with what orders lock, by currency.
+
+    None: not asked. Once they were asked, a currency without a row is one of which there is none:
+    the venue lists no empty balances. Of those in `unread` it has an amount that nobody can read.
+    """
 
     free_krw: Decimal
     total_krw: Decimal
     at: datetime
-    free_volumes: Mapping[str, Decimal] = field(default_factory=dict)
+    free_volumes: Mapping[str, Decimal] | None = None
+    total_volumes: Mapping[str, Decimal] | None = None
+    unread: frozenset[str] = frozenset()
+
+    def free(self, market: str) -> Decimal | None:
+        """How much of the market's coin may be sold; None when that was not asked."""
+        return self._of(self.free_volumes, market)
+
+    def total(self, market: str) -> Decimal | None:
+        """How much of the market's coin there is; None when that was not asked."""
+        return self._of(self.total_volumes, market)
+
+    def _of(self, volumes: Mapping[str, Decimal] | None, market: str) -> Decimal | None:
+        coin = market.partition("-")[2]
+        if volumes is None or coin in self.unread:
+            return None
+        return volumes.get(coin, ZERO)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +112,8 @@ class Portfolio:
 
     `cash_krw` is free and promised to no order. `last_order_at` and `exit_refused_at` are of the
     wish's market. `free_volume` is what the venue would let it sell there (None: not asked).
-    Markets without a price are valued at cost.
+    Markets without a price are valued at cost. `holdings` are no more than what the venue has,
+    `missing` is what the books hold beyond that.
     """
 
     cash_krw: Decimal
@@ -106,6 +127,7 @@ class Portfolio:
     last_order_at: datetime | None = None
     exit_refused_at: datetime | None = None
     free_volume: Decimal | None = None
+    missing: Mapping[str, Decimal] = field(default_factory=dict)
 
     def held_krw(self, market: str) -> Decimal:
         """What the holding in `market` is worth."""
@@ -132,6 +154,16 @@ class Portfolio:
         asks = (o.volume for o in self.open_orders if o.market == market and o.side == "ask")
         left = holding.volume - sum(asks, ZERO)
         return left if self.free_volume is None else min(left, self.free_volume)
+
+    def why_unsellable(self, market: str) -> str:
+        """Why nothing of `market` can be sold when `sellable` says so."""
+        if (missing := self.missing.get(market)) is not None:
+            return f"the exchange does not have {missing:f} of what the books hold in {market}"
+        holding, free = self.holdings.get(market), self.free_volume
+        asks = [o for o in self.open_orders if o.market == market and o.side == "ask"]
+        if holding is not None and free is not None and not asks and free < holding.volume:
+            return f"{holding.volume - free:f} are locked by orders that are not the daemon's"
+        return "nothing is held that is not already being sold"
 
 
 def drawdown_pct(*, pnl_krw: Decimal, peak_krw: Decimal, equity_krw: Decimal) -> Decimal:

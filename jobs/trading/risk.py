@@ -268,7 +268,7 @@ def _sell(case: _Case) -> Verdict:
     market, chance = case.wish.market, case.rules.chance
     volume = round_volume(case.portfolio.sellable(market))
     if volume <= ZERO:
-        return Refusal(limit="holding", reason="nothing is held that is not already being sold")
+        return Refusal(limit="holding", reason=case.portfolio.why_unsellable(market))
     if EXACT.multiply(volume, case.rules.price) > chance.max_total:
         volume = round_volume(_DOWN.divide(chance.max_total, case.rules.price))
     worth = EXACT.multiply(volume, case.rules.price)

@@ -79,9 +79,9 @@ class MarketView:
             free_krw=Decimal(0) if krw is None else krw.balance,
             total_krw=Decimal(0) if krw is None else EXACT.add(krw.balance, krw.locked),
             at=at,
-            free_volumes={
-                name: each.balance for name, each in accounts.items() if each.is_readable
-            },
+            free_volumes={name: each.balance for name, each in accounts.items()},
+            total_volumes={n: EXACT.add(a.balance, a.locked) for n, a in accounts.items()},
+            unread=frozenset(name for name, each in accounts.items() if not each.is_readable),
         )
 
     async def chance(self, market: str) -> Chance:
