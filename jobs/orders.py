@@ -33,7 +33,7 @@ from jobs.trading.follow import cancel, tend
 from jobs.trading.intents import refused_as, reserve, send, withdraw
 from jobs.trading.ledger import ZERO, Holding
 from jobs.trading.portfolio import Money, Purpose, Rules, SignalFact, Wish
-from jobs.trading.reconcile import Standing, reconcile
+from jobs.trading.reconcile import Standing, look_for_missing, reconcile
 from jobs.trading.risk import Refusal
 from jobs.trading.states import OPEN, State
 from jobs.trading.view import MarketView
@@ -163,8 +163,10 @@ class _Pass:
         """Take every open order as far as evidence goes, and reconcile when that is due."""
         desk, standing = self.job.desk, self.job.standing
         timeout_s = self.settings.order_timeout_s
-        due = standing.report is None or (
-            desk.clock() - standing.report.checked_at >= self.job.reconcile_every
+        due = (
+            standing.report is None
+            or standing.is_due
+            or desk.clock() - standing.report.checked_at >= self.job.reconcile_every
         )
         if due:
             with self.keeping():
@@ -210,6 +212,8 @@ class _Pass:
     async def _leave(self, market: str, holding: Holding, price: Decimal) -> None:
         found = exits.decide(holding, price, self.settings)
         if found is None or self._is_known_dust(market, holding, price):
+            return
+        if await self._is_gone(market):
             return
         await self._cancel_bids(market)
         await self._sell(market, found.kind, found.reason, price)
@@ -378,6 +382,13 @@ class _Pass:
             key = f"risk_limit_hit:{refusal.limit}"
             await self._notify(key, refusal.reason, wish.market)
 
+    async def _is_gone(self, market: str) -> bool:
+        """Whether the venue has nothing of what is held there: then there is nothing to sell."""
+        desk, missing = self.job.desk, set[str]()
+        with self.keeping(market):
+            missing = await look_for_missing(desk, self.job.standing, await self._know_money())
+        return market in missing and self.money is not None and self.money.total(market) == ZERO
+
     async def _volume(self, market: str) -> Decimal | None:
         desk = self.job.desk
         async with desk.db.begin() as conn:
@@ -432,5 +443,9 @@ class _Pass:
         with self.keeping():
             money = await view.money()
             async with desk.db.begin() as conn:
-                await position_store.add_equity(conn, desk.mode, money=money, prices=self.prices)
+                missing = await position_store.add_equity(
+                    conn, desk.mode, money=money, prices=self.prices
+                )
             self.rows += 1
+            if missing:
+                await look_for_missing(desk, self.job.standing, money)

@@ -204,7 +204,12 @@ async def count_since(conn: AsyncConnection, mode: Mode, since: datetime) -> int
     statement = (
         select(func.count())
         .select_from(orders)
-        .where(orders.c.mode == mode, orders.c.created_at >= since, _not_given_up(NEVER_SENT))
+        .where(
+            orders.c.mode == mode,
+            orders.c.created_at >= since,
+            orders.c.purpose != "foreign",
+            _not_given_up(NEVER_SENT),
+        )
     )
     return (await conn.execute(statement)).scalar_one()
 

@@ -9,13 +9,14 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import Row, func, insert, select, update
+from sqlalchemy import Row, func, insert, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from jobs.store import orders as order_store
 from jobs.store.db import Database
 from jobs.store.tables import equity, fills, orders, positions
+from jobs.store.tables import position_settlements as down
 from jobs.trading import books
 from jobs.trading.books import Books, portfolio_of, prices_of, profit, worth
 from jobs.trading.ledger import EXACT, ZERO, Fill, Holding
@@ -150,6 +151,14 @@ async def held(conn: AsyncConnection, mode: Mode) -> dict[str, Holding]:
     return (await _held(conn, mode))[0]
 
 
+async def moved_markets(conn: AsyncConnection, mode: Mode, since: datetime) -> list[str]:
+    """Markets that are held, or whose books changed since then."""
+    statement = select(positions.c.market).where(
+        positions.c.mode == mode, or_(positions.c.volume > 0, positions.c.updated_at >= since)
+    )
+    return list((await conn.execute(statement)).scalars())
+
+
 async def missing(conn: AsyncConnection, mode: Mode, money: Money) -> dict[str, Decimal]:
     """What the books hold and the venue did not have at `money.at`, by market."""
     holdings, moved_at = await _held(conn, mode)
@@ -177,7 +186,8 @@ async def engaged_markets(db: Database, modes: Collection[Mode]) -> frozenset[st
 
 
 async def ledger_differences(conn: AsyncConnection, mode: Mode) -> dict[str, Decimal]:
-    """Markets whose position is not the sum of its fills, with the difference; none when well.
+    """Markets whose position is not the sum of its fills, less what a person had written down,
+    with the difference; none when well.
 
     Reads every fill of the mode.
     """
@@ -193,11 +203,28 @@ async def ledger_differences(conn: AsyncConnection, mode: Mode) -> dict[str, Dec
         .group_by(orders.c.market)
         .subquery()
     )
+    settled = (
+        select(
+            down.c.market,
+            func.sum(down.c.volume_before - down.c.volume_after).label("volume"),
+        )
+        .where(down.c.mode == mode)
+        .group_by(down.c.market)
+        .subquery()
+    )
     kept = select(positions).where(positions.c.mode == mode).subquery()
     statement = select(
         func.coalesce(kept.c.market, booked.c.market).label("market"),
-        (func.coalesce(kept.c.volume, 0) - func.coalesce(booked.c.volume, 0)).label("off"),
-    ).select_from(kept.join(booked, kept.c.market == booked.c.market, full=True))
+        (
+            func.coalesce(kept.c.volume, 0)
+            - func.coalesce(booked.c.volume, 0)
+            + func.coalesce(settled.c.volume, 0)
+        ).label("off"),
+    ).select_from(
+        kept.join(booked, kept.c.market == booked.c.market, full=True).outerjoin(
+            settled, settled.c.market == func.coalesce(kept.c.market, booked.c.market)
+        )
+    )
     return {row.market: row.off for row in await conn.execute(statement) if row.off}
 
 
@@ -234,11 +261,14 @@ async def portfolio(
 
 async def add_equity(
     conn: AsyncConnection, mode: Mode, *, money: Money, prices: Mapping[str, Decimal]
-) -> EquityRow:
-    """Store what the account is worth at `money.at`; positions without a price count at cost, and
-    coins that the venue does not have in nothing."""
+) -> dict[str, Decimal]:
+    """Store what the account is worth at `money.at`; positions without a price count at cost.
+
+    Coins that the venue does not have count in nothing; returns how many are missing, by market.
+    """
     known, moved_at = await _held(conn, mode)
-    holdings = books.covered(known, books.missing(known, money, moved_at))
+    absent = books.missing(known, money, moved_at)
+    holdings = books.covered(known, absent)
     valued = prices_of(holdings, prices)
     pnl = profit(holdings, valued, await _realized(conn, mode))
     newest = await newest_equity(conn, mode)
@@ -258,7 +288,7 @@ async def add_equity(
         peak_krw=row.peak_krw,
     )
     await conn.execute(statement.on_conflict_do_nothing())
-    return row
+    return absent
 
 
 async def newest_equity(

@@ -236,6 +236,20 @@ positions = Table(
     Index("positions_open", "mode", postgresql_where=text("volume > 0")),
 )
 
+position_settlements = Table(
+    "position_settlements",
+    metadata,
+    _id(),
+    _text("mode"),
+    _text("market"),
+    _numeric("volume_before"),
+    _numeric("volume_after"),
+    _numeric("price"),
+    _numeric("realized_krw"),
+    Column("settled_by", Text, nullable=False, server_default=text("CURRENT_USER")),
+    _now("settled_at"),
+)
+
 equity = Table(
     "equity",
     metadata,

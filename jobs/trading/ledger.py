@@ -103,6 +103,12 @@ def split_fee(paid_fee: Decimal, funds: Sequence[Decimal]) -> list[Decimal]:
         return [*parts, paid_fee - sum(parts, ZERO)]
 
 
+def part_of_fee(fee: Decimal, volume: Decimal, whole: Decimal) -> Decimal:
+    """The part of a fill's `fee` that so much of its `whole` volume bore, rounded down."""
+    with localcontext(EXACT):
+        return _floor(_RATE.divide(fee * volume, whole))
+
+
 def _floor(amount: Decimal) -> Decimal:
     with localcontext(EXACT) as context:
         context.traps[Inexact] = False

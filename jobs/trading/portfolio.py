@@ -12,7 +12,10 @@ from jobs.upbit.ticks import StatedTicks
 from jobs.upbit.wire import Chance, Side
 
 Mode = Literal["paper", "live"]
-Purpose = Literal["entry", "exit", "stop_loss", "take_profit", "trailing_stop", "flatten"]
+Purpose = Literal[
+    "entry", "exit", "stop_loss", "take_profit", "trailing_stop", "flatten", "foreign"
+]
+"""Why there is an order; `foreign`: others sold coins of the daemon."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

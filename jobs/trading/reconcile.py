@@ -7,10 +7,9 @@ does not fit is told and makes its market reduce-only until it fits again. Runni
 nothing.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from decimal import Decimal
 
 from loguru import logger
 
@@ -21,12 +20,20 @@ from jobs.store import positions as position_store
 from jobs.store import reconciliations
 from jobs.store.orders import OrderRow
 from jobs.store.reconciliations import Reconciliation
+from jobs.trading.balances import (
+    CoveredAt,
+    advice,
+    compare_balances,
+    covered_before,
+    describe,
+)
 from jobs.trading.desk import PREFIX, Desk
 from jobs.trading.follow import tend
+from jobs.trading.foreign import sale_incident_key
 from jobs.trading.intents import unknown_incident, unknown_incident_key
-from jobs.trading.ledger import EXACT, ZERO
+from jobs.trading.portfolio import Money
 from jobs.trading.states import State
-from jobs.upbit.wire import Account, Order
+from jobs.upbit.wire import Order
 
 LOOK_BACK = timedelta(hours=24)
 """How long an order that was given up is still looked for, should it have arrived after all."""
@@ -34,11 +41,14 @@ LOOK_BACK = timedelta(hours=24)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mismatch:
-    """Something that does not fit. `about` is stable, so that repeats fold into one alert."""
+    """Something that does not fit. `about` is stable, so that repeats fold into one alert;
+    `advice` is what a person can do.
+    """
 
     market: str
     about: str
     message: str
+    advice: str | None = None
 
     @property
     def incident(self) -> str:
@@ -66,10 +76,22 @@ class Report:
 
 @dataclass(slots=True)
 class Standing:
-    """The newest report of this process, and which markets it closes for new exposure."""
+    """The newest report of this process, and which markets it closes for new exposure.
+
+    `is_due`: somebody saw what the report does not say, so compare in the next pass. `covered_at`
+    is when the balances last covered each position.
+    """
 
     report: Report | None = None
     told: set[str] = field(default_factory=set)
+    is_due: bool = False
+    covered_at: CoveredAt | None = None
+
+    def notice_missing(self, markets: Iterable[str]) -> None:
+        """Have coins that are missing looked for, unless the report names them already."""
+        known = () if self.report is None else self.report.mismatches
+        named = {each.market for each in known}
+        self.is_due = self.is_due or any(market not in named for market in markets)
 
     def reduce_only(self, market: str) -> str | None:
         """Why `market` takes no new exposure; None when it may."""
@@ -87,6 +109,7 @@ class _Findings:
     open_ours: int = 0
     open_foreign: int = 0
     mismatches: list[Mismatch] = field(default_factory=list)
+    sold_by_others: set[str] = field(default_factory=set)
 
 
 async def reconcile(
@@ -101,7 +124,7 @@ async def reconcile(
     await _tend_all(desk, findings, timeout_s)
     await _compare_open(desk, findings)
     await _compare_buried(desk, findings)
-    await _compare_balances(desk, findings, timeout_s)
+    await _compare_balances(desk, standing, findings, timeout_s)
     if deep:
         findings.mismatches += await _off_ledger(desk)
     elif standing.report is not None:  # only another deep look can take these back
@@ -111,8 +134,22 @@ async def reconcile(
     async with desk.db.begin() as conn:
         await reconciliations.save(conn, desk.mode, _summary(report))
     standing.report = report
-    await _tell(desk, standing, report)
+    standing.is_due = False
+    await _tell(desk, standing, report, findings.sold_by_others)
     return report
+
+
+async def look_for_missing(desk: Desk, standing: Standing, money: Money) -> set[str]:
+    """The markets in which the venue has less than the books hold; have `standing` compared in the
+    next pass then, and not only every few minutes.
+
+    A sale that nobody has answered for may explain it: that is followed anyway.
+    """
+    async with desk.db.begin() as conn:
+        missing = await position_store.missing(conn, desk.mode, money)
+        unfinished = await order_store.unfinished(conn, desk.mode) if missing else []
+    standing.notice_missing(missing.keys() - {order.market for order in unfinished})
+    return set(missing)
 
 
 def _summary(report: Report) -> Reconciliation:
@@ -204,47 +241,28 @@ async def _stray(desk: Desk, row: OrderRow, seen: Order) -> Mismatch:
     return _about_order(row.market, row.identifier, why)
 
 
-async def _compare_balances(desk: Desk, findings: _Findings, timeout_s: float) -> None:
-    """Positions that the venue's balances do not cover, seen twice with a fresh look between."""
-    if not await _uncovered(desk):
-        return
-    await _tend_all(desk, findings, timeout_s)  # a sale may have filled between two questions
-    findings.mismatches += await _uncovered(desk)
+async def _compare_balances(
+    desk: Desk, standing: Standing, findings: _Findings, timeout_s: float
+) -> None:
+    """Positions that neither the venue's balances nor the sales of others account for."""
+    if standing.covered_at is None:
+        standing.covered_at = await covered_before(desk)
 
+    async def tend_again() -> None:
+        await _tend_all(desk, findings, timeout_s)
 
-async def _uncovered(desk: Desk) -> list[Mismatch]:
-    accounts = {each.currency: each for each in await desk.exchange.accounts()}
-    async with desk.db.begin() as conn:
-        holdings = await position_store.held(conn, desk.mode)
-        selling = _selling(await order_store.unfinished(conn, desk.mode))
-    short = []
-    for market, holding in holdings.items():
-        if not _is_readable(accounts, market):
-            continue  # the exchange has it and does not say how much: no proof of anything
-        total = _total(accounts, market)
-        if EXACT.add(total, selling.get(market, ZERO)) < holding.volume:
-            why = f"the books hold {holding.volume:f} in {market}, the venue {total:f}"
-            short.append(Mismatch(market=market, about=f"balance:{market}", message=why))
-    return short
-
-
-def _selling(unfinished: list[OrderRow]) -> dict[str, Decimal]:
-    """What asks that nobody has answered for may already have sold, by market."""
-    selling: dict[str, Decimal] = {}
-    for order in unfinished:
-        if order.side == "ask" and order.state is not State.WAIT and order.volume is not None:
-            selling[order.market] = EXACT.add(selling.get(order.market, ZERO), order.volume)
-    return selling
-
-
-def _is_readable(accounts: Mapping[str, Account], market: str) -> bool:
-    account = accounts.get(market.partition("-")[2])
-    return account is None or account.is_readable
-
-
-def _total(accounts: Mapping[str, Account], market: str) -> Decimal:
-    account = accounts.get(market.partition("-")[2])
-    return ZERO if account is None else EXACT.add(account.balance, account.locked)
+    short, booked = await compare_balances(desk, standing.covered_at, tend_again)
+    findings.rows += len(booked)
+    findings.sold_by_others = booked
+    findings.mismatches += [
+        Mismatch(
+            market=each.market,
+            about=f"balance:{each.market}",
+            message=describe(each),
+            advice=advice(each.market),
+        )
+        for each in short
+    ]
 
 
 async def _off_ledger(desk: Desk) -> list[Mismatch]:
@@ -260,7 +278,9 @@ async def _off_ledger(desk: Desk) -> list[Mismatch]:
     ]
 
 
-async def _tell(desk: Desk, standing: Standing, report: Report) -> None:
+async def _tell(
+    desk: Desk, standing: Standing, report: Report, sold_by_others: Iterable[str]
+) -> None:
     """One line, one incident for each mismatch, and an end for those that fit again."""
     logger.bind(
         event="reconcile.done",
@@ -273,13 +293,21 @@ async def _tell(desk: Desk, standing: Standing, report: Report) -> None:
     for mismatch in report.mismatches:
         await desk.notifier.notify(_incident(mismatch))
     now = {mismatch.incident for mismatch in report.mismatches}
-    may_be_open = {  # an incident of an earlier process can only be guessed by its market
-        f"reconcile_mismatch:{about}:{market}" for market in report.held for about in _ABOUT_MARKET
-    }
-    for incident in sorted((standing.told | may_be_open) - now):
+    now |= {sale_incident_key(market) for market in sold_by_others}
+    for incident in sorted((standing.told | await _may_be_open(desk)) - now):
         await desk.notifier.resolve(incident)
     standing.told = now
     await _tell_doubts(desk)
+
+
+async def _may_be_open(desk: Desk) -> set[str]:
+    """Incidents of an earlier process, which can only be guessed by their markets: those held, and
+    those that were (sold by others, or written down).
+    """
+    async with desk.db.begin() as conn:
+        markets = await position_store.moved_markets(conn, desk.mode, desk.clock() - LOOK_BACK)
+    guessed = {f"reconcile_mismatch:{about}:{m}" for m in markets for about in _ABOUT_MARKET}
+    return guessed | {sale_incident_key(market) for market in markets}
 
 
 async def _tell_doubts(desk: Desk) -> None:
@@ -320,4 +348,5 @@ def _incident(mismatch: Mismatch) -> Incident:
         identifier=mismatch.about.removeprefix("order:")
         if mismatch.about.startswith("order:")
         else None,
+        advice=mismatch.advice,
     )

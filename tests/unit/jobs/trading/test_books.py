@@ -90,9 +90,9 @@ def test_books_that_have_just_moved_wait_for_the_balances(
 
 def test_coins_that_are_gone_count_in_no_figure() -> None:
     before = portfolio_of(books(), B, money=money(A="2", B="1"), prices=PRICES)
-    assert (before.equity_krw, before.day_loss_krw) == (1000 + 180 + 50, 20)
+    assert [before.equity_krw, before.day_loss_krw] == [1000 + 180 + 50, 20]
     after = portfolio_of(books(), B, money=money(B="1"), prices={A: Decimal(1), B: Decimal(50)})
-    assert (after.equity_krw, after.day_loss_krw, after.drawdown_pct) == (1050, 0, 0)
+    assert [after.equity_krw, after.day_loss_krw, after.drawdown_pct] == [1050, 0, 0]
     assert after.taken_markets(Decimal(1)) == {B}
     assert after.exposure_krw(A) == after.sellable(A) == 0
     assert covered(HELD, {A: Decimal(2)}) == {B: HELD[B]}
