@@ -121,6 +121,8 @@ def _tell(result: Flattened) -> None:
         typer.echo(f"sold {plain(volume)} in {market}")
     for name, why in result.left.items():
         typer.echo(f"left: {name}: {why}", err=True)
+    for market, why in result.gone.items():
+        typer.echo(f"gone: {market}: {why}")
     if result.is_flat:
         typer.echo("flat: no open order and no position is left")
 

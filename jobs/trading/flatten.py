@@ -12,8 +12,10 @@ from jobs.spec import Sleep
 from jobs.store import orders as order_store
 from jobs.store import positions as position_store
 from jobs.store.orders import OrderRow
+from jobs.trading.balances import advice, covered_before, uncovered
 from jobs.trading.desk import Desk
 from jobs.trading.follow import cancel, tend
+from jobs.trading.foreign import book_foreign_sales, why_locked
 from jobs.trading.intents import reserve, send
 from jobs.trading.ledger import ZERO
 from jobs.trading.portfolio import Money, Rules, Wish
@@ -28,11 +30,14 @@ _NEVER_S = float("inf")
 
 @dataclass(slots=True, kw_only=True)
 class Flattened:
-    """What flattening did. `left` says, for every order or position that remains, why."""
+    """What flattening did. `left` says, for every order or position that remains, why; `gone` names
+    the positions of which the venue has nothing: there is nothing left to sell.
+    """
 
     cancelled: list[str] = field(default_factory=list)
     sold: dict[str, Decimal] = field(default_factory=dict)
     left: dict[str, str] = field(default_factory=dict)
+    gone: dict[str, str] = field(default_factory=dict)
 
     @property
     def is_flat(self) -> bool:
@@ -51,7 +56,7 @@ async def flatten(desk: Desk, view: MarketView, *, sleep: Sleep) -> Flattened:
     await _wait(desk, result, sleep)
     await _sell_all(desk, view, result)
     await _wait(desk, result, sleep)
-    await _account_for(desk, result)
+    await _account_for(desk, view, result)
     return result
 
 
@@ -85,7 +90,25 @@ async def _wait(desk: Desk, result: Flattened, sleep: Sleep) -> None:
         await sleep(PAUSE_S)
 
 
+async def _book_sales_of_others(desk: Desk, result: Flattened) -> None:
+    """What the user has sold by hand is sold: book it, or the books stay above the venue."""
+    try:
+        for short in await uncovered(desk, await covered_before(desk)):
+            await book_foreign_sales(desk, short)
+    except JobError as exc:
+        result.left["balances"] = str(exc)
+
+
+async def _money(desk: Desk, view: MarketView) -> Money:
+    """The balances; unknown ones when they cannot be had: a sale needs none."""
+    try:
+        return await view.money()
+    except JobError:
+        return Money(free_krw=ZERO, total_krw=ZERO, at=desk.clock())
+
+
 async def _sell_all(desk: Desk, view: MarketView, result: Flattened) -> None:
+    await _book_sales_of_others(desk, result)
     async with desk.db.begin() as conn:
         holdings = await position_store.held(conn, desk.mode)
     prices = {market: holding.avg_price for market, holding in holdings.items()}
@@ -93,15 +116,23 @@ async def _sell_all(desk: Desk, view: MarketView, result: Flattened) -> None:
         prices.update(await view.prices(holdings))
     except JobError:  # the price only guesses whether it is dust: the venue decides
         prices.update({m: s.price for m, s in (await view.stored(holdings)).items()})
+    money = await _money(desk, view)
     for market in holdings:
+        if money.total(market) == ZERO:
+            continue
         try:
-            await _sell(desk, view, market, prices, result)
+            await _sell(desk, view, market, money, prices, result)
         except JobError as exc:
             result.left[market] = str(exc)
 
 
 async def _sell(
-    desk: Desk, view: MarketView, market: str, prices: dict[str, Decimal], result: Flattened
+    desk: Desk,
+    view: MarketView,
+    market: str,
+    money: Money,
+    prices: dict[str, Decimal],
+    result: Flattened,
 ) -> None:
     rules = Rules(chance=await view.exit_chance(market), price=prices[market])
     now = desk.clock()
@@ -112,10 +143,9 @@ async def _sell(
         identifier=desk.name_order(now),
         reason="flatten",
     )
-    money = Money(free_krw=ZERO, total_krw=ZERO, at=now)
     verdict = await reserve(desk, wish, rules, money=money, prices=prices)
     if isinstance(verdict, Refusal):
-        result.left[market] = verdict.reason
+        result.left[market] = await why_locked(desk, market) or verdict.reason
         return
     order = await send(desk, verdict)
     if order.state is State.REFUSED:
@@ -124,16 +154,23 @@ async def _sell(
         result.sold[market] = order.volume or ZERO
 
 
-async def _account_for(desk: Desk, result: Flattened) -> None:
+async def _account_for(desk: Desk, view: MarketView, result: Flattened) -> None:
     """Say what is still there, and forget trouble that has passed."""
+    money = await _money(desk, view)
     open_orders = {order.identifier: order.state.value for order in await _open(desk)}
     async with desk.db.begin() as conn:
         holdings = await position_store.held(conn, desk.mode)
     why = result.left
+    result.gone = {
+        market: f"{holding.volume:f} of the books are not at the exchange; {advice(market)}"
+        for market, holding in holdings.items()
+        if money.total(market) == ZERO
+    }
     result.left = {
         **{name: why.get(name, f"still {state}") for name, state in open_orders.items()},
         **{
             market: why.get(market, f"{holding.volume:f} still held")
             for market, holding in holdings.items()
+            if market not in result.gone
         },
     }

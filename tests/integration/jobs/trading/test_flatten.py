@@ -2,11 +2,12 @@
 
 from decimal import Decimal
 
-from fixtures.trading import BTC, PRICE, Trading
+from fixtures.trading import BTC, PRICE, Trading, sell_by_hand
 
 from jobs.errors import Unavailable
 from jobs.trading.desk import Patience
 from jobs.trading.flatten import Flattened, flatten
+from jobs.upbit.wire import Account
 
 
 async def leave(trading: Trading) -> Flattened:
@@ -104,3 +105,57 @@ async def test_an_order_that_stays_unknown_is_named(trading: Trading) -> None:
     await trading.run()
     order = await trading.only_order()
     assert (await leave(trading)).left == {order.identifier: "still unknown"}
+
+
+# -- others were faster ------------------------------------------------------------------------
+
+
+async def test_what_the_user_sold_by_hand_is_booked_and_flat(trading: Trading) -> None:
+    await hold(trading)
+    await trading.clock.sleep(60)
+    sell_by_hand(trading, (await trading.holding()).volume)
+    result = await flatten(trading.desk, trading.view, sleep=trading.clock.sleep)
+    assert (result.is_flat, result.sold, result.gone) == (True, {}, {})
+    assert [order.purpose for order in await trading.orders()] == ["entry", "foreign"]
+    assert (await trading.holding()).volume == 0
+
+
+async def test_coins_that_are_gone_leave_nothing_to_sell_and_are_named(trading: Trading) -> None:
+    await hold(trading)
+    await trading.clock.sleep(60)
+    trading.venue.engine.ledger.credit("BTC", -(await trading.holding()).volume)
+    result = await flatten(trading.desk, trading.view, sleep=trading.clock.sleep)
+    assert (result.is_flat, result.sold) == (True, {})
+    assert "upbitd positions settle KRW-BTC" in result.gone[BTC]
+    assert [post.side for post in trading.venue.posts] == ["bid"]
+
+
+async def test_what_is_left_of_them_is_sold(trading: Trading) -> None:
+    await hold(trading)
+    await trading.clock.sleep(60)
+    quarter = (await trading.holding()).volume / 4
+    trading.venue.engine.ledger.credit("BTC", -3 * quarter)
+    result = await flatten(trading.desk, trading.view, sleep=trading.clock.sleep)
+    assert (result.is_flat, result.sold) == (True, {BTC: quarter})
+    assert list(result.gone) == [BTC]
+    assert trading.venue.total("BTC") == 0
+
+
+async def test_coins_that_the_users_order_locks_are_left_with_its_name(trading: Trading) -> None:
+    await hold(trading)
+    await trading.clock.sleep(60)
+    resting = sell_by_hand(trading, (await trading.holding()).volume, limit=PRICE * 2)
+    result = await flatten(trading.desk, trading.view, sleep=trading.clock.sleep)
+    assert not result.is_flat
+    assert resting.uuid in result.left[BTC]
+
+
+async def test_balances_that_cannot_be_had_keep_nobody_from_selling(trading: Trading) -> None:
+    await hold(trading)
+
+    async def away() -> list[Account]:
+        raise Unavailable("502")
+
+    trading.venue.accounts = away  # type: ignore[method-assign]
+    result = await flatten(trading.desk, trading.view, sleep=trading.clock.sleep)
+    assert (result.is_flat, list(result.sold)) == (True, [BTC])

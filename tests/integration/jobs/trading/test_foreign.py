@@ -5,7 +5,7 @@ from datetime import datetime
 from decimal import Decimal
 
 import pytest
-from fixtures.trading import BTC, FEE, PRICE, START_KRW, Trading
+from fixtures.trading import BTC, FEE, PRICE, START_KRW, Trading, sell_by_hand
 from sqlalchemy import select, text
 
 from jobs.errors import BadData, Unavailable
@@ -31,24 +31,6 @@ async def hold(trading: Trading, market: str = BTC) -> Decimal:
     assert volume > 0
     await trading.clock.sleep(60)
     return volume
-
-
-def sell_by_hand(
-    trading: Trading, volume: Decimal, market: str = BTC, *, limit: Decimal | None = None
-) -> Order:
-    """What the user does in the exchange's app: an order without an identifier."""
-    request = OrderRequest(
-        market=market,
-        side="ask",
-        ord_type="market" if limit is None else "limit",
-        identifier="",
-        volume=volume,
-        price=limit,
-    )
-    engine, now = trading.venue.engine, trading.clock()
-    order = engine.place(request, now=now, book=trading.venue._book(market))
-    engine.fill_due(now)
-    return order
 
 
 async def stored_fills(trading: Trading, order: OrderRow) -> list[Fill]:
