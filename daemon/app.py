@@ -388,6 +388,7 @@ def _means(host: Host, opened: Opened, examiner: Examiner) -> Means:
         notifier=opened.outbox,
         clock=_now,
         log_trouble=host.logs.trouble,
+        paused=lambda: opened.controls.paused,
     )
 
 

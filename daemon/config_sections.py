@@ -258,6 +258,13 @@ class AlertsConfig(Section):
         Field(strict=False, description='a list of {exec = ["/path"]} or {url = "https://..."}'),
     ] = ()
     dedupe: Annotated[Duration, Field(description=DURATION)] = timedelta(minutes=15)
+    max_unhealthy: Annotated[Offset, Field(description='"0s" (off) or a duration')] = timedelta(
+        minutes=2
+    )
+    max_degraded: Annotated[Offset, Field(description='"0s" (off) or a duration')] = timedelta(
+        minutes=30
+    )
+    max_paused: Annotated[Offset, Field(description='"0s" (off) or a duration')] = timedelta(days=1)
     max_memory_mb: Annotated[Number, Field(ge=0, description="0 (off) or an amount in MB")] = 512
     min_disk_free_mb: Annotated[Number, Field(ge=0, description="0 (off) or an amount in MB")] = 500
     max_failed_pct: Annotated[Number, Field(ge=0, le=100, description="0 (off) to 100")] = 20

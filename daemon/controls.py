@@ -5,7 +5,8 @@ connection the whole table is read again.
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import Protocol
 
 import psycopg
@@ -43,6 +44,8 @@ class Controls:
         self._url = url
         self._follower: Follower | None = None
         self._one_at_a_time = asyncio.Lock()
+        self.paused: Mapping[str, datetime] = {}
+        """Since when each paused job is; empty while nobody leads in this process."""
 
     async def attach(self, follower: Follower) -> None:
         """Tell `follower` how things stand, and of every change. Raises Transient."""
@@ -52,6 +55,7 @@ class Controls:
     def detach(self) -> None:
         """Tell nobody any more."""
         self._follower = None
+        self.paused = {}
 
     async def listen(self, *, sleep: Sleep = asyncio.sleep) -> None:
         """Hear of changes until cancelled."""
@@ -90,7 +94,9 @@ class Controls:
             controls = await job_controls.read(self._db)
             if self._follower is not follower:
                 return  # it was detached, or followed by another, meanwhile
-            follower.pause([job for job, each in controls.items() if each.paused])
+            held = {job: each for job, each in controls.items() if each.paused}
+            self.paused = {job: each.paused_at or each.updated_at for job, each in held.items()}
+            follower.pause(held)
             for job, each in controls.items():
                 is_asked = each.runs_done < each.runs_asked
                 if is_asked and await job_controls.take_run(self._db, job):

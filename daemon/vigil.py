@@ -20,7 +20,8 @@ LOOK_EVERY_S = 1.0
 class Rule:
     """`look` returns what is wrong now, None when nothing is. It never waits.
 
-    Wrong for `after_s` seconds is an incident; well for `well_s` ends it.
+    Wrong for `after_s` seconds is an incident; well for `well_s` ends it. `about` tells rules of
+    one kind apart, `job` is the job that it is about.
     """
 
     kind: str
@@ -29,6 +30,13 @@ class Rule:
     look: Callable[[], str | None]
     after_s: float = 0.0
     well_s: float = 0.0
+    about: str = ""
+    job: str | None = None
+
+    @property
+    def key(self) -> str:
+        """The key of its incident."""
+        return f"{self.kind}:{self.about}" if self.about else self.kind
 
 
 class _Watched:
@@ -87,14 +95,15 @@ class Vigil:
             await self._notifier.notify(_incident(rule, wrong))
         elif wrong is None and each.is_told is not False and each.lasts(now_s, rule.well_s):
             each.is_told = False
-            await self._notifier.resolve(rule.kind)
+            await self._notifier.resolve(rule.key)
 
 
 def _incident(rule: Rule, wrong: str) -> Incident:
     return Incident(
         kind=rule.kind,
         severity=rule.severity,
-        incident=rule.kind,
+        incident=rule.key,
         title=rule.title,
         message=wrong,
+        job=rule.job,
     )

@@ -1,17 +1,20 @@
 """The tasks that tell people of trouble that no job would tell of."""
 
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from daemon.background import Work
 from daemon.config import Config
 from daemon.dead_man import DeadMan
 from daemon.key_watch import KeyWatch
 from daemon.limits import RecentRuns, Watched, rules
+from daemon.standing_rules import Standing, standing_rules
 from daemon.vigil import Vigil
 from health.report import Report, Status
 from health.watchdog import Heartbeats
+from jobs import ALL
 from jobs.gates import Gates
 from jobs.spec import Clock, Notifier
 from jobs.upbit.wire import ApiKey
@@ -30,6 +33,7 @@ class Means:
     notifier: Notifier
     clock: Clock
     log_trouble: Callable[[], str | None] = lambda: None
+    paused: Callable[[], Mapping[str, datetime]] = dict
 
     def is_well(self) -> bool:
         """Whether somebody outside may rest assured."""
@@ -47,7 +51,16 @@ def watches(means: Means) -> Iterator[tuple[str, Work]]:
         state_dir=config.daemon.state_dir,
         log_trouble=means.log_trouble,
     )
-    vigil = Vigil(rules(watched, config.alerts), means.notifier, monotonic=time.monotonic)
+    standing = Standing(
+        snapshot=means.snapshot,
+        paused=means.paused,
+        jobs=ALL,
+        clock=means.clock,
+        started_at=means.clock(),
+        signal_max_age=config.health.signal_max_age,
+    )
+    found = [*rules(watched, config.alerts), *standing_rules(standing, config.alerts)]
+    vigil = Vigil(found, means.notifier, monotonic=time.monotonic)
     yield "vigil", vigil.keep
     if (key := config.secrets.upbit_access_key) is not None and config.secrets.upbit_secret_key:
         key_watch = KeyWatch(

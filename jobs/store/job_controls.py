@@ -18,7 +18,10 @@ CHANNEL = "job_controls"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Control:
-    """What is asked of one job. `follow_up_at` is when a deferred run is due once more."""
+    """What is asked of one job. `follow_up_at` is when a deferred run is due once more.
+
+    `paused_at` is since when it is paused, None for a pause that was made by hand.
+    """
 
     job: str
     paused: bool
@@ -27,6 +30,7 @@ class Control:
     follow_up_at: datetime | None
     updated_at: datetime
     updated_by: str
+    paused_at: datetime | None = None
 
 
 async def read(db: Database) -> dict[str, Control]:
@@ -38,11 +42,17 @@ async def read(db: Database) -> dict[str, Control]:
 
 async def pause(db: Database, jobs: Sequence[str], *, paused: bool, by: str) -> list[str]:
     """Pause or resume jobs for good; return those that this changed."""
-    change = {"paused": paused, "updated_by": by, "updated_at": func.clock_timestamp()}
+    now = func.clock_timestamp()
+    change = {
+        "paused": paused,
+        "paused_at": now if paused else None,
+        "updated_by": by,
+        "updated_at": now,
+    }
     query: Executable
     if paused:
         new = insert(job_controls).values(
-            [{"job": job, "paused": paused, "updated_by": by} for job in jobs]
+            [{"job": job, "paused": paused, "paused_at": now, "updated_by": by} for job in jobs]
         )
         query = new.on_conflict_do_update(
             index_elements=["job"], set_=change, where=~job_controls.c.paused

@@ -435,4 +435,5 @@ job_controls = Table(
     _maybe_instant("follow_up_at"),
     _now("updated_at"),
     Column("updated_by", Text, nullable=False, server_default=text("CURRENT_USER")),
+    _maybe_instant("paused_at"),
 )

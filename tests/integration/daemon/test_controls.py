@@ -57,6 +57,22 @@ async def test_a_change_reaches_the_leader_by_itself(database: Database, dsn: st
     listening.cancel()
 
 
+async def test_since_when_a_job_is_paused_survives_a_run_of_it(
+    database: Database, dsn: str
+) -> None:
+    await job_controls.pause(database, ["orders"], paused=True, by="test")
+    since = (await job_controls.read(database))["orders"].paused_at
+    await job_controls.ask_run(database, "orders", by="test")
+    await job_controls.pause(database, ["orders"], paused=True, by="again")
+    controls = Controls(database, dsn)
+    await controls.attach(Shift())
+    assert controls.paused == {"orders": since}
+    controls.detach()
+    assert controls.paused == {}
+    await job_controls.pause(database, ["orders"], paused=False, by="test")
+    assert (await job_controls.read(database))["orders"].paused_at is None
+
+
 async def test_an_asked_run_waits_for_a_leader_and_is_taken_once(
     database: Database, dsn: str
 ) -> None:
