@@ -151,6 +151,14 @@ async def held(conn: AsyncConnection, mode: Mode) -> dict[str, Holding]:
     return (await _held(conn, mode))[0]
 
 
+async def is_known(conn: AsyncConnection, mode: Mode, market: str) -> bool:
+    """Whether anything was ever held in `market`."""
+    statement = select(positions.c.market).where(
+        positions.c.mode == mode, positions.c.market == market
+    )
+    return (await conn.execute(statement)).first() is not None
+
+
 async def moved_markets(conn: AsyncConnection, mode: Mode, since: datetime) -> list[str]:
     """Markets that are held, or whose books changed since then."""
     statement = select(positions.c.market).where(

@@ -76,6 +76,11 @@ def describe(short: Shortage) -> str:
     return f"{_NAMES_SHORTAGE}{short.held:f} in {short.market}, the venue {short.total:f}"
 
 
+def shortage_incident_key(market: str) -> str:
+    """The key of the alert about coins that are missing in `market`."""
+    return f"reconcile_mismatch:balance:{market}"
+
+
 def advice(market: str) -> str:
     """What a person can do about coins that are missing."""
     return f"`upbitd positions settle {market}` writes the books down to what the exchange holds"

@@ -86,6 +86,19 @@ def refee(holding: Holding, *, before: Decimal, after: Decimal) -> Holding:
         return replace(holding, realized_krw=holding.realized_krw + before - after)
 
 
+def write_down(holding: Holding, *, to: Decimal, price: Decimal) -> tuple[Holding, Decimal]:
+    """The holding with `to` left of it, and the profit of what left it at `price`, without a fee.
+
+    For coins that went without a sale that anybody could name.
+    """
+    with localcontext(EXACT):
+        gone = holding.volume - to
+        if not 0 <= to <= holding.volume:
+            raise BadData("a position is only written down", held=holding.volume, to=to)
+        profit = (price - holding.avg_price) * gone
+        return _left(holding, to, profit), profit
+
+
 def split_fee(paid_fee: Decimal, funds: Sequence[Decimal]) -> list[Decimal]:
     """Each fill's part of an order's `paid_fee`, by its funds; the parts sum to it exactly.
 
@@ -135,7 +148,11 @@ def _sell(holding: Holding, fill: Fill) -> tuple[Holding, Decimal]:
     if left < 0:
         raise BadData("sold more than is held", held=holding.volume, sold=fill.volume)
     profit = fill.funds - fill.fee - holding.avg_price * fill.volume
-    after = replace(holding, volume=left, realized_krw=holding.realized_krw + profit)
-    if not left:
+    return _left(holding, left, profit), profit
+
+
+def _left(holding: Holding, volume: Decimal, profit: Decimal) -> Holding:
+    after = replace(holding, volume=volume, realized_krw=holding.realized_krw + profit)
+    if not volume:
         after = replace(after, avg_price=ZERO, high_price=ZERO, opened_at=None)
-    return after, profit
+    return after
