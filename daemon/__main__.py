@@ -22,6 +22,7 @@ FAMILIES: Final[Mapping[str, tuple[str, ...]]] = {
     "lists": ("orders", "signals", "positions", "slots", "alerts"),
     "explain": ("explain",),
     "jobs_control": ("jobs",),
+    "cooldowns": ("cooldowns",),
     "replay": ("replay",),
     "replay_decision": ("replay-decision",),
 }

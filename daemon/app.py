@@ -22,6 +22,7 @@ from daemon.cache_report import report_hourly
 from daemon.config import Config
 from daemon.config_values import is_loopback
 from daemon.controls import Controls
+from daemon.cooldowns import GateKeeper, restore_gates
 from daemon.database import PoolOptions, open_database
 from daemon.embedded import EmbeddedPostgres
 from daemon.embedded_home import EmbeddedError
@@ -42,10 +43,8 @@ from daemon.port import Answers, make_server
 from daemon.reach import reach
 from daemon.resources import (
     Foundation,
-    GateKeeper,
     Resources,
     open_resources,
-    restore_gates,
     upbit_keys,
 )
 from daemon.signals import harmless_signals
@@ -306,7 +305,9 @@ async def _watch_over(
     background.keep("slots", opened.ledger.flush_forever)
     background.keep("alerts", opened.outbox.deliver_forever)
     background.keep("controls", opened.controls.listen)
-    background.keep("gates", partial(opened.gates.run, resources.base.database))
+    base = resources.base
+    background.keep("gates", partial(opened.gates.run, base.database))
+    background.keep("cooldowns", partial(opened.gates.obey_lifts, base.gates, base.database))
     caches = resources.caches
     background.keep("changes", partial(listen, host.database_url, caches.ears()))
     if caches.shared is not None:

@@ -1,25 +1,20 @@
 """What jobs work with: clients, sources, caches. Opened together, closed in reverse."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-
-from loguru import logger
 
 from daemon.caches import Caches, open_caches
 from daemon.config import Config
 from daemon.masking import Masker
 from jobs.decisions import Source
-from jobs.errors import Transient
-from jobs.gates import Closed, Gates
+from jobs.gates import Gates
 from jobs.gemini.client import Connection, GeminiClient, open_model
 from jobs.gemini.source import Asking, GeminiSource
 from jobs.rules import RulesSource
 from jobs.sources import load_source
 from jobs.spec import Clock, Notifier
 from jobs.stated_ticks import TickWatch
-from jobs.store import gates as gate_rows
 from jobs.store.db import Database
 from jobs.trading.exchange import Exchange
 from jobs.trading.paper import PaperExchange
@@ -28,7 +23,6 @@ from jobs.upbit.limits import Limiter
 from jobs.upbit.signing import Keys
 
 GEMINI = "gemini"
-STORE_AGAIN_S = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,36 +140,3 @@ def _source(base: Foundation, model: GeminiClient | None) -> Source:
         )
 
     return load_source(base.config.signals.source, {GEMINI: ask_gemini, "rules": RulesSource})
-
-
-class GateKeeper:
-    """Stores each closing of a gate, so that a ban outlives the process."""
-
-    def __init__(self) -> None:
-        self._closings: asyncio.Queue[Closed] = asyncio.Queue()
-
-    def on_close(self, closed: Closed) -> None:
-        """Take note of a closing; for `Gates`."""
-        self._closings.put_nowait(closed)
-
-    async def run(self, database: Database) -> None:
-        """Store closings as they come, until cancelled."""
-        while True:
-            closed = await self._closings.get()
-            try:
-                await gate_rows.save(database, closed)
-            except Transient as error:
-                logger.bind(event="gate.not_stored", gate=closed.name, error=str(error)).warning(
-                    "A closed gate is not stored yet; until then it holds for this process alone"
-                )
-                self._closings.put_nowait(closed)
-                await asyncio.sleep(STORE_AGAIN_S)
-
-
-async def restore_gates(gates: Gates, database: Database, clock: Clock) -> None:
-    """Close the gates that an earlier process was told to close."""
-    for closed in await gate_rows.load(database, clock()):
-        gates.restore(closed)
-        logger.bind(event="gate.restored", gate=closed.name, until=closed.until).warning(
-            "A gate from before the start is still closed"
-        )

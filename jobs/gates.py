@@ -4,21 +4,29 @@ A gate is named `dependency` or `dependency:group`, for example `upbit:order` or
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from jobs.errors import Banned, RateLimited, Transient, WaitSource
 from jobs.spec import Clock
+from jobs.untrusted import LONGEST_WAIT_S, one_line
+
+MISTAKEN_S = 3600.0
+"""What a stored wait beyond all reason becomes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Closed:
-    """A gate that is closed until `until` (aware UTC) because `source` said so."""
+    """A gate that is closed until `until` (aware UTC) because `source` said so.
+
+    `closed_at` is when that was said, None where nobody remembers.
+    """
 
     name: str
     until: datetime
     source: WaitSource
     reason: str
+    closed_at: datetime | None = None
 
 
 class Gates:
@@ -43,20 +51,41 @@ class Gates:
 
     def close(self, name: str, wait_s: float, *, source: WaitSource, reason: str) -> None:
         """Close `name` for `wait_s` seconds from now; a longer closing in force stays."""
+        wait_s = min(wait_s, LONGEST_WAIT_S)
         if name in self._closed and self._left_s(name) >= wait_s:
             return
-        until = self._clock() + timedelta(seconds=wait_s)
-        closed = Closed(name=name, until=until, source=source, reason=reason)
+        now = self._clock()
+        until = now + timedelta(seconds=wait_s)
+        said = one_line(reason)
+        closed = Closed(name=name, until=until, source=source, reason=said, closed_at=now)
         self._closed[name] = closed
         self._open_s[name] = self._elapsed() + wait_s
         if self._on_close is not None:
             self._on_close(closed)
 
-    def restore(self, closed: Closed) -> None:
-        """Take over a closing that an earlier process stored."""
-        self._closed[closed.name] = closed
-        left_s = (closed.until - self._clock()).total_seconds()
-        self._open_s[closed.name] = self._elapsed() + left_s
+    def restore(self, closed: Closed) -> Closed:
+        """Take over a closing that an earlier process stored; return what is left of it.
+
+        Never for longer than the server asked for, even where our clock is years behind; what no
+        server asks for is a mistake, and is an hour.
+        """
+        now = self._clock()
+        left = closed.until - now
+        if closed.closed_at is not None:
+            left = min(left, max(closed.until - closed.closed_at, timedelta()))
+        if left.total_seconds() > LONGEST_WAIT_S:
+            left = timedelta(seconds=MISTAKEN_S)
+        taken = replace(closed, until=min(closed.until, now + left))
+        self._closed[closed.name] = taken
+        self._open_s[closed.name] = self._elapsed() + left.total_seconds()
+        return taken
+
+    def lift(self, name: str) -> bool:
+        """Open `name` now; whether it was closed."""
+        was_closed = self._left_s(name) > 0
+        self._open_s.pop(name, None)
+        self._closed.pop(name, None)
+        return was_closed
 
     def wait_s(self, name: str) -> float:
         """Seconds until `name` and the dependency it belongs to are open; 0 when they are."""

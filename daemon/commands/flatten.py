@@ -14,7 +14,8 @@ from daemon.commands.outbox import outbox
 from daemon.commands.session import with_database
 from daemon.commands.tables import plain, to_json
 from daemon.config import Config
-from daemon.resources import Foundation, exchange_of, restore_gates, upbit_keys
+from daemon.cooldowns import restore_gates
+from daemon.resources import Foundation, exchange_of, upbit_keys
 from jobs.gates import Gates
 from jobs.halt import HaltLevel
 from jobs.spec import current_lane
@@ -25,6 +26,7 @@ from jobs.trading import flatten as closing
 from jobs.trading.desk import Desk
 from jobs.trading.flatten import Flattened
 from jobs.trading.view import MarketView
+from jobs.untrusted import clean
 from jobs.upbit.client import open_client
 from jobs.upbit.limits import Limiter
 
@@ -120,9 +122,9 @@ def _tell(result: Flattened) -> None:
     for market, volume in result.sold.items():
         typer.echo(f"sold {plain(volume)} in {market}")
     for name, why in result.left.items():
-        typer.echo(f"left: {name}: {why}", err=True)
+        typer.echo(clean(f"left: {name}: {why}"), err=True)
     for market, why in result.gone.items():
-        typer.echo(f"gone: {market}: {why}")
+        typer.echo(clean(f"gone: {market}: {why}"))
     if result.is_flat:
         typer.echo("flat: no open order and no position is left")
 

@@ -16,6 +16,7 @@ from uuid import uuid4
 import httpx
 from loguru import logger
 
+from jobs.bounded_http import BoundedClient
 from jobs.errors import (
     BadData,
     Banned,
@@ -28,8 +29,8 @@ from jobs.errors import (
 )
 from jobs.gates import Gates
 from jobs.spec import Clock, count_api_call, current_lane
-from jobs.untrusted import BoundedClient, NotJson
-from jobs.upbit.bans import Bans
+from jobs.untrusted import NotJson
+from jobs.upbit.bans import Bans, longest_asked_s
 from jobs.upbit.errors import Fault, read_fault, retry_after_s, to_error
 from jobs.upbit.fields import decode
 from jobs.upbit.limits import EXCHANGE, LIMITS, QUOTATION, Limiter, Permit, parse_remaining
@@ -231,7 +232,7 @@ class Sender:
 
     def _over_limit(self, fault: Fault, response: httpx.Response, attempt: _Attempt) -> RateLimited:
         group = attempt.call.group
-        asked_s = retry_after_s(response.headers.get("Retry-After"), self._clock())
+        asked_s = longest_asked_s(retry_after_s(response.headers.get("Retry-After"), self._clock()))
         # one whole window holds a boundary, wherever it lies
         wait_s = LIMITS[group].window_s if asked_s is None else asked_s
         source: Literal["retry-after", "remaining-req"]

@@ -43,3 +43,19 @@ def test_the_sides_are_blocked_apart() -> None:
     bans = Bans()
     wait(bans, at_s=0)
     assert bans.wait_s("pocket", text="", asked_s=None, now=NOW) == 60
+
+
+def test_a_header_alone_closes_for_an_hour_at_most() -> None:
+    assert wait(Bans(), at_s=0, asked_s=7 * 86400.0) == 3600
+    assert wait(Bans(), at_s=0, asked_s=7 * 86400.0, text="60초") == 3600
+
+
+def test_a_longer_ban_that_the_body_names_is_kept() -> None:
+    assert wait(Bans(), at_s=0, text="24시간") == 86400
+    assert wait(Bans(), at_s=0, asked_s=7 * 86400.0, text="24시간") == 86400
+
+
+def test_a_header_of_years_beside_a_running_block_changes_little() -> None:
+    bans = Bans()
+    wait(bans, at_s=0)
+    assert wait(bans, at_s=1, asked_s=7 * 86400.0) == 3600

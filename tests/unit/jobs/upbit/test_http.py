@@ -306,6 +306,20 @@ async def test_a_page_or_half_an_answer_to_a_question_may_be_asked_again(
     assert len(peer.requests) == 2
 
 
+@pytest.mark.parametrize("status", [429, 418])
+@pytest.mark.parametrize("call", [TICKER, OPEN, ORDER], ids=lambda call: call.group)
+@pytest.mark.parametrize("header", ["Fri, 31 Dec 9999 23:59:59 GMT", "999999999", "86400"])
+async def test_no_header_closes_a_group_for_more_than_an_hour(
+    peer: Peer, status: int, call: Call, header: str
+) -> None:
+    peer.answer = reply(status, "no", f"Retry-After: {header}")
+    shut = gates()
+    async with sending(peer.url, shut) as sender:
+        with pytest.raises(RateLimited if status == 429 else Banned):
+            await sender.json(call)
+    assert {gate.until for gate in shut.closed()} == {NOW + timedelta(hours=1)}
+
+
 def packed(content: bytes, *, most: int | None = None) -> Answer:
     async def answer(writer: asyncio.StreamWriter) -> None:
         body = gzip.compress(content)[:most]
