@@ -31,6 +31,7 @@ COMPONENTS: Final = (
     "latest_order",
 )
 
+MAX_MASKED_CHARS: Final = 4000
 MAX_CAUSE_CHARS: Final = 300
 
 
@@ -104,7 +105,8 @@ class Explain:
 
     def text(self, exc: BaseException) -> str:
         """The one line."""
-        message = " ".join(self.mask(str(exc)).split())
+        # cut first: masking a long text takes long, and the line is short
+        message = " ".join(self.mask(str(exc)[:MAX_MASKED_CHARS]).split())
         line = f"{type(exc).__name__}: {message}" if message else type(exc).__name__
         return line if len(line) <= MAX_CAUSE_CHARS else line[: MAX_CAUSE_CHARS - 1] + "…"
 

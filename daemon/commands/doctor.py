@@ -17,6 +17,7 @@ from daemon.config_sections import LogConfig
 from daemon.doctor import configuration_file, diagnose
 from daemon.findings import Finding, fault
 from daemon.logs import configure
+from jobs.untrusted import clean
 
 MARKS = {
     "ok": ("✓", "green"),
@@ -69,9 +70,9 @@ def _table(found: list[Finding]) -> Table:
         table.add_column(overflow="fold")
     for each in found:
         mark, style = MARKS[each.level]
-        table.add_row(Text(mark, style=style), Text(each.subject), Text(each.said))
+        table.add_row(Text(mark, style=style), Text(each.subject), Text(clean(each.said)))
         if each.mend:
-            table.add_row("", "", Text(f"→ {each.mend}", style="bold"))
+            table.add_row("", "", Text(f"→ {clean(each.mend)}", style="bold"))
     return table
 
 

@@ -16,6 +16,7 @@ from jobs.gemini.record import Record, decision_of
 from jobs.store.db import Database
 from jobs.store.order_events import Event
 from jobs.store.story import Story, story
+from jobs.untrusted import clean
 
 Line = tuple[str, str]
 ANSWER_SHOWN = 400
@@ -183,7 +184,9 @@ def _print(out: Console, heading: str, lines: list[Line]) -> None:
     out.print(Text(heading, style="bold"))
     width = max((len(name) for name, _ in lines), default=0)
     for name, value in lines:
-        out.print(Text(f"  {name:<{width}}  "), Text(value, style=COLOURS.get(value, "")), sep="")
+        out.print(
+            Text(f"  {name:<{width}}  "), Text(clean(value), style=COLOURS.get(value, "")), sep=""
+        )
 
 
 def register(app: typer.Typer) -> None:

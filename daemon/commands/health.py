@@ -15,6 +15,7 @@ from rich.text import Text
 
 from daemon.commands.options import ConfigOption, JsonOption, fail
 from daemon.config import Config, ConfigError, from_mapping, load, locate
+from jobs.untrusted import clean
 
 TIMEOUT_S: Final = 5.0
 EXITS: Final = {"healthy": 0, "degraded": 1, "unhealthy": 2}
@@ -44,7 +45,7 @@ def health(
     settings = _settings(config, optional=url is not None)
     body = _ask(url or _own_url(settings), settings.health.token.get_secret_value())
     if as_json:
-        typer.echo(json.dumps(body, ensure_ascii=False, indent=2))
+        typer.echo(clean(json.dumps(body, ensure_ascii=False, indent=2)))
     else:
         _show(body)
     raise typer.Exit(EXITS.get(str(body["status"]), UNREACHABLE))
@@ -90,7 +91,7 @@ def _ask(url: str, token: str) -> Mapping[str, Any]:
         fail(f"{address}: the answer is not JSON; is this the daemon's port?", UNREACHABLE)
     if not _is_report(body):
         said = body.get("error") if isinstance(body, dict) else None
-        fail(f"{address}: {said or 'this is not a health report'}", UNREACHABLE)
+        fail(f"{address}: {clean(str(said or 'this is not a health report'))}", UNREACHABLE)
     return dict(body)
 
 
@@ -116,15 +117,16 @@ def _halted(halted: object) -> Text | None:
 def _show(body: Mapping[str, Any]) -> None:
     status = str(body["status"])
     parts = [f"{name} {body[name]}" for name in ("mode", "role", "version") if body.get(name)]
+    parts = [clean(part) for part in parts]
     title = Text.assemble("upbitd is ", (status, COLOURS[status]), f"  ({', '.join(parts)})")
     table = Table("component", "status", "cause", "latency", box=None, pad_edge=False)
     for name, each in body["components"].items():
         latency = each.get("latency_ms")
         table.add_row(
-            Text(str(name)),
-            Text(str(each.get("status")), style=COLOURS.get(str(each.get("status")), "")),
-            # a cause may hold what others wrote: it is never read as markup
-            Text(str(each.get("cause") or "")),
+            Text(clean(str(name))),
+            Text(clean(str(each.get("status"))), style=COLOURS.get(str(each.get("status")), "")),
+            # a cause may hold what others wrote: it is no markup and steers no terminal
+            Text(clean(str(each.get("cause") or ""))),
             Text("" if latency is None else f"{latency} ms"),
         )
     console = Console()

@@ -9,6 +9,7 @@ import typer
 
 from daemon.config import CONFIG_VARIABLE, Config, ConfigError, load
 from daemon.log_lines import JOURNAL, is_journal, with_priority
+from jobs.untrusted import clean
 
 BAD_CONFIGURATION = 2
 
@@ -36,7 +37,7 @@ def read_config(path: Path | None, *, keys: bool = True) -> Config:
 
 def fail(message: str, code: int = 1) -> NoReturn:
     """End the command with `code` after one line on standard error."""
-    line = f"upbitd: {message}"
+    line = f"upbitd: {clean(message)}"
     if is_journal(sys.stderr, os.environ.get(JOURNAL)):  # a refused start shows in -p err, too
         line = with_priority("ERROR", line)
     typer.echo(line, err=True)

@@ -12,6 +12,7 @@ from daemon.commands.session import with_database
 from daemon.commands.tables import console, plain, to_json
 from daemon.masking import Masker
 from jobs.gemini.record import Record, Replayed, decision_of, replay
+from jobs.untrusted import clean
 
 
 def replay_decision(
@@ -71,14 +72,14 @@ def _show(record: Record, replayed: Replayed, *, with_prompt: bool) -> None:
     out.print(facts)
     if with_prompt:
         for part in ("system", "prompt"):
-            out.print(Text(f"\n{record.asked.get(part, '')}"))
+            out.print(Text(clean(f"\n{record.asked.get(part, '')}")))
     if record.call.verdicts:
         out.print(_verdicts(record))
     if replayed.is_identical:
         out.print("Replayed offline: identical.")
         return
     for difference in replayed.differences:
-        out.print(Text(f"differs: {difference}"))
+        out.print(Text(clean(f"differs: {difference}")))
 
 
 def _facts(record: Record) -> Iterator[tuple[str, object]]:

@@ -20,6 +20,7 @@ from daemon.log_reading import Numbered, numbered
 from daemon.statistics import Stats, collect, from_lines
 from jobs.store.shadow import Difference
 from jobs.store.statistics import JobStats, ModelDay
+from jobs.untrusted import clean
 
 DAY = timedelta(hours=24)
 STDIN = "-"
@@ -95,7 +96,7 @@ def _show(result: Stats) -> None:
         said = f"{result.malformed} of {result.lines} lines could not be counted{foreign}:"
         typer.echo(said, err=True)
         for fault in result.faults:
-            typer.echo(f"  {fault.place}: {fault.why}", err=True)
+            typer.echo(clean(f"  {fault.place}: {fault.why}"), err=True)
 
 
 def _jobs(rows: list[JobStats]) -> Table:

@@ -13,6 +13,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from jobs.untrusted import clean
+
 WIDE = 250
 """Columns where the output is no terminal, so that no cell is cut or wrapped."""
 COLOURS = {
@@ -50,7 +52,7 @@ def show(rows: Sequence[Any], columns: Mapping[str, str], *, as_json: bool, empt
 
 def to_json(value: Any) -> str:
     """The value as indented JSON; money as text, so that no digit is lost."""
-    return orjson.dumps(value, default=_spell, option=orjson.OPT_INDENT_2).decode()
+    return clean(orjson.dumps(value, default=_spell, option=orjson.OPT_INDENT_2).decode())
 
 
 def console() -> Console:
@@ -88,7 +90,8 @@ def plain(value: Any) -> str:
         return number(value)
     if isinstance(value, list):
         return ", ".join(map(str, value)) or "-"
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
+    # a text may be anybody's: it must not steer the terminal
+    return f"{value:.3f}" if isinstance(value, float) else clean(str(value))
 
 
 def number(value: Decimal) -> str:
