@@ -38,6 +38,7 @@ from daemon.log_metrics import watch_logs
 from daemon.logs import Logs, configure
 from daemon.metrics import JobMetric, Metrics
 from daemon.notify import Notify
+from daemon.pace import signal_age
 from daemon.pool_metrics import watch_pool
 from daemon.port import Answers, make_server
 from daemon.reach import reach
@@ -371,7 +372,7 @@ def _examiner(host: Host, opened: Opened) -> Examiner:
         unwritten_since=lambda: opened.ledger.waiting_since,
         signals_enabled="signals" in jobs,
         orders_enabled="orders" in jobs,
-        signal_max_age=config.health.signal_max_age,
+        signal_max_age=signal_age(config),
         order_max_age=config.health.order_max_age,
     )
     how = probes.explain(host.logs.mask)

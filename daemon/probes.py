@@ -30,7 +30,7 @@ from health.facts import (
     SignalFact,
     UpbitFacts,
 )
-from health.report import Explain, Live, Probe, within
+from health.report import Explain, Live, Probe, Verdict, within
 from health.watchdog import Heartbeats
 from jobs.errors import Permanent, Transient, Unavailable
 from jobs.gates import Gates
@@ -87,7 +87,7 @@ class Sources:
     unwritten_since: Callable[[], datetime | None]
     signals_enabled: bool
     orders_enabled: bool
-    signal_max_age: timedelta
+    signal_max_age: Callable[[datetime], timedelta]
     order_max_age: timedelta
 
 
@@ -99,7 +99,6 @@ def explain(mask: Callable[[str], str]) -> Explain:
 def build(sources: Sources, how: Explain) -> list[AnyCheck]:
     """Return the six checks, ready for the examiner."""
     orders = checks.OrderLimits(max_age_s=sources.order_max_age.total_seconds())
-    signal_age_s = sources.signal_max_age.total_seconds()
     database = _Base(sources)
     return [
         Probe(
@@ -131,7 +130,7 @@ def build(sources: Sources, how: Explain) -> list[AnyCheck]:
         Probe(
             component="latest_signal",
             gather=partial(_latest_signal, sources),
-            judge=partial(checks.check_latest_signal, max_age_s=signal_age_s),
+            judge=partial(_judge_signal, sources.signal_max_age),
             period_s=LATEST_S,
             deadline_s=LATEST_S,
         ),
@@ -300,6 +299,13 @@ async def _latest_signal(sources: Sources) -> LatestSignalFacts:
     if latest is not None:
         fact = SignalFact(at=latest.at, market=latest.market, action=latest.action)
     return LatestSignalFacts(latest=fact, expected=sources.signals_enabled)
+
+
+def _judge_signal(
+    max_age: Callable[[datetime], timedelta], facts: LatestSignalFacts, now: datetime
+) -> Verdict:
+    """The limit follows schedule and candles, so it is another at night than at noon."""
+    return checks.check_latest_signal(facts, now, max_age_s=max_age(now).total_seconds())
 
 
 async def _latest_order(sources: Sources) -> LatestOrderFacts:

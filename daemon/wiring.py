@@ -3,32 +3,26 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
-from datetime import timedelta
 from functools import partial
-from zoneinfo import ZoneInfo
 
 from daemon.board import JobBoard
 from daemon.config import Config
 from daemon.config_jobs import JobConfig
+from daemon.data_wiring import make_filler, make_market_job, make_signals_job
 from daemon.fenced import FencedExchange
 from daemon.lead import OnDeferred, Shift
 from daemon.leader import Leadership
+from daemon.pace import market_pace, schedule_of
 from daemon.resources import Resources, exchange_of
 from daemon.retry import RetryPolicy
 from daemon.runner import Means, Runner
 from daemon.scheduler import Schedule
 from daemon.slots import SlotLedger
 from jobs import ALL
-from jobs.candle_plan import CandlePlan
-from jobs.candle_units import larger
-from jobs.history import HistoryFiller
-from jobs.longer import LongerFeatures
-from jobs.market import MarketJob
 from jobs.market_marks import MarketMarks
 from jobs.orders import OrdersJob
 from jobs.selection import Selection
 from jobs.shadow import ShadowedOrders, Unheard
-from jobs.signals import SignalsJob
 from jobs.spec import JobSpec, Slot
 from jobs.stated_ticks import TickWatch
 from jobs.store.positions import engaged_markets
@@ -51,19 +45,12 @@ def job_configs(config: Config) -> dict[str, JobConfig]:
 
 def schedules(config: Config) -> dict[str, Schedule]:
     """Return when each job that is switched on is due."""
-    zone = ZoneInfo(config.daemon.timezone)
-    return {name: _schedule(section, zone) for name, section in job_configs(config).items()}
+    return {name: schedule_of(each, config) for name, each in job_configs(config).items()}
 
 
 def deadlines_s(config: Config) -> dict[str, float]:
     """Return how long each job may take, in seconds."""
     return {name: each.deadline.total_seconds() for name, each in job_configs(config).items()}
-
-
-def _schedule(section: JobConfig, zone: ZoneInfo) -> Schedule:
-    if section.cron is not None:
-        return Schedule.cron(section.cron, zone, section.offset)
-    return Schedule.every(section.every or timedelta(minutes=1), section.offset)
 
 
 def make_shift(
@@ -83,10 +70,10 @@ def make_shift(
     orders = _orders_job(resources, leadership, _bars(selection, marks), ticks)
     shadowed = _shadowed(resources, leadership, orders, ticks)
     watch = _watch(selection, marks, ticks)
-    filler = _filler(resources, CandlePlan(), partial(board.progress, "market"))
+    filler = make_filler(resources, partial(board.progress, "market"))
     running: dict[str, Run] = {
-        "market": _market_job(resources, selection, watch, filler).run,
-        "signals": _signals_job(resources, selection, marks).run,
+        "market": make_market_job(resources, selection, watch, filler).run,
+        "signals": make_signals_job(resources, selection, marks, filler.plan, on_deferred).run,
         "orders": orders.run if shadowed is None else shadowed.run,
         "upkeep": _upkeep_job(resources).run,
     }
@@ -178,12 +165,6 @@ def _modes(config: Config) -> tuple[Mode, ...]:
     return ("live", "paper") if mode == "live" and config.signals.shadow else (mode,)
 
 
-def _data_max_age_s(config: Config) -> float:
-    """Return how old market data may be to act on: three periods of its job, at least 3 minutes."""
-    every = config.jobs.market.every or timedelta(minutes=1)
-    return max(180.0, 3 * every.total_seconds())
-
-
 def _marks(resources: Resources) -> MarketMarks:
     base = resources.base
     return MarketMarks(
@@ -193,68 +174,6 @@ def _marks(resources: Resources) -> MarketMarks:
         notifier=base.notifier,
         held=partial(engaged_markets, base.database, (base.config.trading.mode,)),
         allow_warned=base.config.trading.allow_warned,
-    )
-
-
-def _filler(
-    resources: Resources, plan: CandlePlan, told: Callable[[str | None], None]
-) -> HistoryFiller:
-    config = resources.base.config
-    return HistoryFiller(
-        client=resources.upbit,
-        db=resources.base.database,
-        clock=resources.base.clock,
-        plan=plan,
-        sleep=asyncio.sleep,
-        units=config.jobs.market.candle_units,
-        in_flight=max(1, config.upbit.max_concurrency // 2),
-        told=told,
-    )
-
-
-def _market_job(
-    resources: Resources,
-    selection: Selection,
-    watch: Callable[[], Awaitable[None]],
-    filler: HistoryFiller,
-) -> MarketJob:
-    config = resources.base.config
-    return MarketJob(
-        client=resources.upbit,
-        db=resources.base.database,
-        clock=resources.base.clock,
-        selection=selection,
-        units=config.jobs.market.candle_units,
-        history=config.jobs.market.history,
-        max_concurrency=config.upbit.max_concurrency,
-        plan=filler.plan,
-        filler=filler,
-        snapshots=resources.caches.snapshots,
-        watch=watch,
-    )
-
-
-def _signals_job(resources: Resources, selection: Selection, marks: MarketMarks) -> SignalsJob:
-    config = resources.base.config
-    collected = config.jobs.market.candle_units
-    unit = min(collected)
-    return SignalsJob(
-        db=resources.base.database,
-        source=resources.source,
-        source_name=config.signals.source,
-        markets=selection.called,
-        mode=config.trading.mode,
-        clock=resources.base.clock,
-        unit=unit,
-        max_data_age_s=_data_max_age_s(config),
-        longer=LongerFeatures(
-            db=resources.base.database,
-            base=unit,
-            units=larger(unit, (*collected, *config.signals.longer_units)),
-            collected=frozenset(collected),
-        ),
-        books=resources.upbit.orderbooks if config.signals.spread else None,
-        marks=marks.current,
     )
 
 
@@ -281,7 +200,7 @@ def _orders_job(
         exchange=exchange,
         quotes=resources.upbit,
         clock=base.clock,
-        data_max_age_s=_data_max_age_s(base.config),
+        data_max_age_s=market_pace(base.config).slack.total_seconds(),
         chance_ttl_s=base.config.cache.market_info_ttl.total_seconds(),
         ticks_of=ticks.of,
     )

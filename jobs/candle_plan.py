@@ -106,10 +106,10 @@ def pages(market: str, unit: int, spans: Sequence[Span]) -> list[Page]:
 class _Track:
     """One market's candles of one unit.
 
-    Noted up to `end`. From `since` on everything is stored or proven empty but for `missing`, which
-    is to be asked for, and `doubted`, which is from the instant beside it on. What is in `believed`
-    was doubted once: the next answer is taken. `newest` is the start of the newest known candle,
-    and `reread` is stored, but asked for once more.
+    Noted from `since` up to `end`. Everything there is stored or proven empty but for `missing`,
+    which is to be asked for, `doubted`, which is from the instant beside it on, and `given_up`.
+    What is in `believed` was doubted once: the next answer is taken. `newest` is the start of the
+    newest known candle, and `reread` is stored, but asked for once more.
     """
 
     since: datetime
@@ -119,6 +119,7 @@ class _Track:
     reread: list[Span]
     doubted: list[tuple[datetime, Span]] = field(default_factory=list)
     believed: list[Span] = field(default_factory=list)
+    given_up: list[Span] = field(default_factory=list)
 
     @property
     def due(self) -> list[Span]:
@@ -137,10 +138,9 @@ class _Track:
         self.end = end
 
     def forget_before(self, horizon: datetime) -> None:
-        """Give up what is older; it is not known to be complete any more."""
+        """Give up what is older and did not come: it stays a hole."""
         incomplete = [*self.missing, *(span for _, span in self.doubted)]
-        if within(incomplete, _EVER, horizon):
-            self.since = max(self.since, horizon)
+        self.given_up = merged([*self.given_up, *within(incomplete, _EVER, horizon)])
         self.missing = without(self.missing, _EVER, horizon)
         self.doubted = [(at, span) for at, span in self.doubted if span[1] > horizon]
 
@@ -168,7 +168,7 @@ class _Track:
     def holes(self, since: datetime, until: datetime) -> list[Span]:
         """What of [since, until) may lack a candle that there is."""
         doubted = (span for _, span in self.doubted)
-        return within(merged([(_EVER, self.since), *self.missing, *doubted]), since, until)
+        return within(merged([*self.missing, *doubted, *self.given_up]), since, until)
 
     def _came(self, span: Span, page: Page) -> None:
         known, newest = self.newest, span[1] - page.step
@@ -259,7 +259,10 @@ class CandlePlan:
             track.answered(page, starts, now)
 
     def holes(self, market: str, unit: int, since: datetime, until: datetime) -> list[Span]:
-        """What of [since, until) may lack a candle that the exchange has, oldest first."""
+        """What of [since, until) may lack a candle that the exchange has, oldest first.
+
+        What is older than was ever looked at here counts as complete, as an earlier life left it.
+        """
         track = self._tracks.get((market, unit))
         return [(since, until)] if track is None else track.holes(since, until)
 

@@ -5,8 +5,10 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from jobs import features
+from jobs.candle_plan import floor
 from jobs.decisions import Holding, MarketInput, Verdict
 from jobs.errors import ModelRejected
+from jobs.freshness import Holes, Pace
 from jobs.store.market_data import Snapshot
 from jobs.trading.ledger import Holding as Position
 from jobs.upbit.wire import Candle, Market, Orderbook
@@ -27,18 +29,48 @@ def left_out(
     snapshots: Mapping[str, Snapshot],
     *,
     now: datetime,
-    max_age_s: float,
+    pace: Pace,
 ) -> Iterator[tuple[str, str]]:
-    """The markets nobody can decide about now, and why. `windows` hold finished candles."""
-    limit = timedelta(seconds=max_age_s)
+    """The markets nobody can decide about now, and why. `windows` hold finished candles.
+
+    `pace` is that of the job that collects. A candle that was not decided about yet is young enough
+    until the next one should be there: a decision is made late rather than never.
+    """
+    limit = pace.slack
     for market, window in windows.items():
         snapshot = snapshots.get(market)
         if snapshot is None or now - snapshot.ts > limit:
             yield market, "no fresh snapshot"
         elif not window:
             yield market, "no finished candle"
-        elif now - (window[-1].ts + window[-1].unit * MINUTE) > limit:
+        elif now - _end(window[-1]) > pace.candle_age(window[-1].unit):
             yield market, "newest candle is old"
+
+
+def holed(windows: Mapping[str, Sequence[Candle]], holes: Holes) -> Iterator[tuple[str, str]]:
+    """The markets whose window has a hole that may yet be filled, and where.
+
+    Indicators would run over it as over minutes without a trade. What follows the newest candle is
+    no hole: that one's age speaks for itself.
+    """
+    for market, window in windows.items():
+        if not window:
+            continue
+        if missing := holes(market, window[-1].unit, window[0].ts, _end(window[-1])):
+            first, last = missing[0][0], missing[-1][1]
+            yield market, f"candles from {first:%F %H:%M} to {last:%F %H:%M} UTC may yet come"
+
+
+def late(windows: Mapping[str, Sequence[Candle]], unit: int, now: datetime) -> Iterator[str]:
+    """The markets whose newest finished candle by the clock is not there."""
+    end = floor(now, unit)
+    for market, window in windows.items():
+        if not window or _end(window[-1]) < end:
+            yield market
+
+
+def _end(candle: Candle) -> datetime:
+    return candle.ts + candle.unit * MINUTE
 
 
 def market_input(

@@ -12,6 +12,7 @@ from datetime import datetime
 
 from jobs import candle_units, features
 from jobs.features import Features
+from jobs.freshness import Holes, no_holes
 from jobs.store import candles as candle_store
 from jobs.store.db import Database
 from jobs.upbit.wire import Candle
@@ -34,13 +35,15 @@ def of_candles(
 class LongerFeatures:
     """Features of every unit of `units`, all of them multiples of `base` minutes.
 
-    `collected` are the units that are stored as the exchange gives them.
+    `collected` are the units that are stored as the exchange gives them. Candles from before a hole
+    that may yet be filled are not looked at; they are once it is.
     """
 
     db: Database
     base: int
     units: tuple[int, ...]
     collected: frozenset[int] = frozenset()
+    holes: Holes = no_holes
     _known: dict[tuple[str, int], tuple[datetime, Features | None]] = field(default_factory=dict)
 
     async def of(self, ends: Mapping[str, datetime]) -> dict[str, tuple[Features, ...]]:
@@ -71,11 +74,23 @@ class LongerFeatures:
     async def _learn(self, unit: int, end: datetime, markets: Sequence[str]) -> None:
         begin = candle_units.since(end, unit, COUNT)
         found = await self._candles(unit, begin, end, markets)
+        found = {market: self._after_holes(candles, end) for market, candles in found.items()}
         computed = await asyncio.to_thread(_features, found.values())
         for (market, candles), values in zip(found.items(), computed, strict=True):
             # a history that is still being filled in is looked at again
             is_whole = bool(candles) and candles[0].ts == begin
             self._known[market, unit] = (end if is_whole else begin, values)
+
+    def _after_holes(self, candles: list[Candle], end: datetime) -> list[Candle]:
+        """The candles that begin after the newest hole of those they are made of."""
+        if not candles:
+            return candles
+        first = candles[0]
+        missing = self.holes(first.market, self.base, first.ts, end)
+        if first.unit in self.collected:
+            missing += self.holes(first.market, first.unit, first.ts, end)
+        whole_from = max((until for _, until in missing), default=first.ts)
+        return [each for each in candles if each.ts >= whole_from]
 
     async def _candles(
         self, unit: int, begin: datetime, end: datetime, markets: Sequence[str]

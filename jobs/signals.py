@@ -6,26 +6,30 @@ Key:     (source, market, candle). Running twice for the same candle writes and 
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
 
 from loguru import logger
 
 from jobs import features, inputs
+from jobs.candle_plan import floor
 from jobs.decisions import Decision, Inputs, MarketInput, Source, Verdict
 from jobs.errors import JobError
+from jobs.freshness import LATE, Holes, Pace, no_holes
 from jobs.longer import LongerFeatures
 from jobs.spec import Clock, Slot
 from jobs.store import candles as candle_store
 from jobs.store import llm_calls, market_data, positions
 from jobs.store import signals as signal_store
 from jobs.store.db import Database
+from jobs.store.market_data import Snapshot
 from jobs.store.signals import NewSignal
 from jobs.trading.portfolio import Mode
 from jobs.upbit.wire import Candle, Market, Orderbook
 
 MINUTE = timedelta(minutes=1)
+LOOK_AGAIN = MINUTE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,10 +37,10 @@ class SignalsJob:
     """Everything the job needs.
 
     `markets` tells which markets to decide about and what the exchange calls each. `unit` is the
-    candles' length in minutes. A market is left out while its newest snapshot is older than
-    `max_data_age_s`, or its newest finished candle ended longer ago than that. `longer` adds
-    features on larger candles, `books` the spread, `marks` what the exchange warns of; without
-    them there are none.
+    candles' length in minutes. A market is left out while its newest snapshot or finished candle is
+    older than `pace` allows, or while `holes` knows of one in its window. `again` is asked for one
+    more run where a candle is late and the next slot is far. `longer` adds features on larger
+    candles, `books` the spread, `marks` what the exchange warns of; without them there are none.
     """
 
     db: Database
@@ -46,7 +50,9 @@ class SignalsJob:
     mode: Mode
     clock: Clock
     unit: int = 1
-    max_data_age_s: float = 180.0
+    pace: Pace = field(default_factory=Pace)
+    holes: Holes = no_holes
+    again: Callable[[datetime], Awaitable[None]] | None = None
     longer: LongerFeatures | None = None
     books: Callable[[Sequence[str]], Awaitable[Sequence[Orderbook]]] | None = None
     marks: Callable[[], Awaitable[Mapping[str, Market]]] | None = None
@@ -66,15 +72,9 @@ class SignalsJob:
         # from Postgres, not through a cache: a decision and its row must not depend on what
         # others can write into a Redis
         snapshots = await market_data.latest(self.db, list(names))
-        left_out = dict(inputs.left_out(windows, snapshots, now=now, max_age_s=self.max_data_age_s))
-        newest = {name: windows[name][-1].ts for name in names if name not in left_out}
-        for market in await signal_store.already_decided(self.db, self.source_name, newest):
-            left_out[market] = "its newest candle has a signal"
+        chosen = await self._choose(windows, snapshots, now)
         async with self.db.begin() as tx:
             held = await positions.held(tx, self.mode)
-        if left_out:
-            logger.bind(event="signals.left_out", markets=left_out).debug("Markets left out")
-        chosen = [name for name in names if name not in left_out]
         computed = await asyncio.to_thread(_features, [windows[name] for name in chosen])
         longer = await self._longer(computed)
         spreads = await self._spreads(chosen)
@@ -96,6 +96,30 @@ class SignalsJob:
                 for each in computed
             ),
         )
+
+    async def _choose(
+        self,
+        windows: Mapping[str, Sequence[Candle]],
+        snapshots: Mapping[str, Snapshot],
+        now: datetime,
+    ) -> list[str]:
+        """The markets to decide about now; the others are told, and looked at again."""
+        left_out = dict(inputs.left_out(windows, snapshots, now=now, pace=self.pace))
+        deferred = dict(inputs.holed(windows, self.holes))
+        if deferred:
+            logger.bind(event="signals.deferred", markets=deferred).info(
+                "No decision over candles that may yet come"
+            )
+        left_out |= deferred
+        late = {*left_out, *inputs.late(windows, self.unit, now)}
+        if late and self.again is not None and now - floor(now, self.unit) < LATE:
+            await self.again(now + LOOK_AGAIN)
+        newest = {name: each[-1].ts for name, each in windows.items() if name not in left_out}
+        for market in await signal_store.already_decided(self.db, self.source_name, newest):
+            left_out[market] = "its newest candle has a signal"
+        if left_out:
+            logger.bind(event="signals.left_out", markets=left_out).debug("Markets left out")
+        return [name for name in windows if name not in left_out]
 
     async def _longer(
         self, computed: Sequence[features.Features]

@@ -10,6 +10,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from daemon.config import Config
+from daemon.pace import market_pace
 from daemon.resources import GEMINI, Foundation, open_resources
 from jobs.candle_units import larger
 from jobs.decisions import Inputs, Source, Verdict
@@ -91,7 +92,9 @@ async def make_report(
     names = {market: market for market in _order(config, wanted, tape)}
     async with _source(config, wanted, db, plan) as source:
         units = _longer_units(config, source, tape.unit)
-        feed = SourceFeed(tape=tape, source=source, names=names, longer_units=units)
+        feed = SourceFeed(
+            tape=tape, source=source, names=names, longer_units=units, pace=market_pace(config)
+        )
         watch.stage("replaying", plan.minutes)
         begin = time.perf_counter()
         trader = await play(tape, plan, feed, progress=lambda done, _all: watch.step(done))

@@ -15,6 +15,7 @@ from jobs import candle_units, features, inputs, longer
 from jobs.decisions import Decision, Inputs, MarketInput, Source, Verdict
 from jobs.errors import JobError
 from jobs.features import Features
+from jobs.freshness import Pace
 from jobs.replay.tape import Tape
 from jobs.replay.trader import Trader
 from jobs.spec import Slot
@@ -44,7 +45,7 @@ class SourceFeed:
     tape: Tape
     source: Source
     names: Mapping[str, str]
-    max_age_s: float = 180.0
+    pace: Pace = field(default_factory=Pace)
     longer_units: tuple[int, ...] = ()
     said: list[Said] = field(default_factory=list)
     models: set[str] = field(default_factory=set)
@@ -80,7 +81,7 @@ class SourceFeed:
             if market in self.tape.reels
         }
         snapshots = {name: snapshot(self.tape, name, now) for name, win in windows.items() if win}
-        out = dict(inputs.left_out(windows, snapshots, now=now, max_age_s=self.max_age_s))
+        out = dict(inputs.left_out(windows, snapshots, now=now, pace=self.pace))
         held = trader.books.held
         markets = []
         for market, window in windows.items():

@@ -143,7 +143,6 @@ class Attack:
             markets=markets,
             mode="live",
             clock=trading.clock,
-            max_data_age_s=180,
         )
 
     # -- what must hold ------------------------------------------------------------------------

@@ -5,7 +5,7 @@ The jobs are those of the composition root, on a real Postgres and a real Redis.
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,7 +20,9 @@ from sqlalchemy import select
 from daemon import wiring
 from daemon.caches import Caches, open_caches
 from daemon.config import load
+from daemon.data_wiring import make_signals_job
 from daemon.resources import Resources
+from jobs.candle_plan import CandlePlan
 from jobs.decisions import Inputs, Verdict
 from jobs.errors import RateLimited
 from jobs.market_marks import MarketMarks
@@ -32,6 +34,10 @@ from jobs.store.tables import positions
 from jobs.upbit.wire import Candle, Market, Ticker
 
 LOW, HIGH = Decimal(60_000_000), Decimal(200_000_000)
+
+
+async def _never_deferred(_job: str, _at: datetime) -> None:
+    raise AssertionError("nothing is late here")
 
 
 class Listener:
@@ -184,7 +190,11 @@ async def test_the_model_is_told_what_postgres_says(poisoned: Poisoned) -> None:
     await candles.upsert(
         poisoned.trading.db, [_candle(start - n * timedelta(minutes=1)) for n in range(1, 61)]
     )
-    job = wiring._signals_job(poisoned.resources, poisoned.selection, poisoned.marks)
+    plan = CandlePlan()  # nothing was looked at yet, so nothing would be decided
+    plan.begin(BTC, 1, since=start, end=start, gaps=[])
+    job = make_signals_job(
+        poisoned.resources, poisoned.selection, poisoned.marks, plan, _never_deferred
+    )
     await job.run(Slot(job="signals", scheduled_at=start, run_id="run"))
     (asked,) = poisoned.source.asked
     (market,) = asked.markets

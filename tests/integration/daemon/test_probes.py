@@ -64,7 +64,7 @@ def sources(database: Database, **changes: Any) -> probes.Sources:
         unwritten_since=lambda: None,
         signals_enabled=True,
         orders_enabled=True,
-        signal_max_age=timedelta(hours=1),
+        signal_max_age=lambda _: timedelta(hours=1),
         order_max_age=timedelta(days=1),
     )
     return replace(made, **changes)

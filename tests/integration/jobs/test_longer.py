@@ -9,6 +9,7 @@ import pytest
 from fixtures.gemini import TAPE_START, MakeTape
 
 from jobs import candle_units, features
+from jobs.candle_plan import CandlePlan, Page
 from jobs.candle_units import MINUTE
 from jobs.longer import COUNT, LongerFeatures, of_candles
 from jobs.store import candles as candle_store
@@ -73,6 +74,24 @@ async def test_each_larger_candle_is_computed_once(
     for minutes in range(5):
         assert await longer.of({BTC: end + minutes * MINUTE}) == before
     assert await longer.of({BTC: end + timedelta(minutes=5)}) != before
+
+
+async def test_what_lies_before_a_hole_is_not_looked_at_until_it_is_filled(
+    database: Database, make_tape: MakeTape
+) -> None:
+    tape = walk(make_tape, BTC, 900, gaps=0)
+    end, hole = TAPE_START + 900 * MINUTE, TAPE_START + 802 * MINUTE
+    plan = CandlePlan()
+    plan.begin(BTC, 1, since=TAPE_START, end=end, gaps=[(hole, hole + MINUTE)])
+    longer = LongerFeatures(db=database, base=1, units=(5,), holes=plan.holes)
+    await candle_store.upsert(database, [each for each in tape if each.ts != hole])
+    (cut,) = (await longer.of({BTC: end}))[BTC]
+    (young,) = of_candles(tape[805:], (5,), until=end)
+    assert cut == young  # 95 minutes, as if it had begun there
+    await candle_store.upsert(database, tape)
+    filled = Page(market=BTC, unit=1, since=hole, to=hole + MINUTE)
+    plan.done(filled, [hole], end)
+    assert (await longer.of({BTC: end}))[BTC] == of_candles(tape, (5,), until=end)
 
 
 async def test_a_history_that_is_filled_in_later_is_looked_at_again(

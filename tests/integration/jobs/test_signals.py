@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from fixtures.decisions import MINUTES, MODEL, NAMES, SLOT, START, Decisions
 from sqlalchemy import insert
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from jobs.candle_plan import CandlePlan, Page
 from jobs.decisions import Decision, Inputs, Verdict
 from jobs.errors import (
     BudgetExhausted,
@@ -30,6 +31,8 @@ from jobs.store import candles
 from jobs.store.tables import positions
 from jobs.upbit.wire import Level, Orderbook
 from sandbox.gemini import API_KEY
+
+MINUTE = timedelta(minutes=1)
 
 if TYPE_CHECKING:
     from loguru import Record
@@ -134,6 +137,75 @@ async def test_a_market_without_candles_or_snapshot_is_left_out(decisions: Decis
     assert await decisions.run() == 3
     await decisions.snapshot()  # KRW-NEW has a snapshot now, and still no candle
     assert await decisions.run() == 0
+
+
+async def test_no_decision_is_made_over_candles_that_may_yet_come(
+    decisions: Decisions, log_records: list["Record"]
+) -> None:
+    end, late = START + MINUTES * MINUTE, START + 200 * MINUTE
+    plan = CandlePlan()
+    for market in NAMES:
+        gaps = [(late, late + 3 * MINUTE)] if market == "KRW-ETH" else []
+        plan.begin(market, 1, since=START, end=end, gaps=gaps)
+    job = replace(decisions.job(RulesSource(), "rules"), holes=plan.holes)
+    assert await job.run(SLOT) == 2
+    (deferred,) = [each for each in log_records if each["extra"].get("event") == "signals.deferred"]
+    assert deferred["extra"]["markets"] == {
+        "KRW-ETH": "candles from 2026-01-05 03:20 to 2026-01-05 03:23 UTC may yet come"
+    }
+    page = Page(market="KRW-ETH", unit=1, since=late, to=late + 3 * MINUTE)
+    plan.done(page, [late + n * MINUTE for n in range(3)], end)
+    assert await job.run(SLOT) == 1
+
+
+async def test_before_anything_was_looked_at_nothing_is_decided(decisions: Decisions) -> None:
+    job = replace(decisions.job(RulesSource(), "rules"), holes=CandlePlan().holes)
+    assert await job.run(SLOT) == 0
+
+
+@pytest.mark.parametrize("minutes_late", [1, 4, 29, 61])
+async def test_the_decision_about_an_hour_is_made_late_rather_than_never(
+    decisions: Decisions, minutes_late: int
+) -> None:
+    hours = decisions.make_tape(range(100, 200), start=START, unit=60)
+    for market in NAMES:
+        await candles.upsert(decisions.db, [replace(each, market=market) for each in hours])
+    decisions.clock.now = START + timedelta(hours=100, minutes=minutes_late)
+    await decisions.snapshot()
+    job = replace(decisions.job(RulesSource(), "rules"), unit=60)
+    assert await job.run(SLOT) == 3
+    assert await job.run(SLOT) == 0
+    decisions.clock.now = START + timedelta(hours=101, minutes=3)
+    await decisions.snapshot()
+    async with decisions.db.connection() as connection:
+        await connection.execute("DELETE FROM signals")
+    assert await job.run(SLOT) == 0  # older than the candle that should be there by now
+
+
+async def test_a_late_candle_is_looked_for_again_where_the_next_slot_is_far(
+    decisions: Decisions,
+) -> None:
+    wanted: list[datetime] = []
+
+    async def again(at: datetime) -> None:
+        wanted.append(at)
+
+    hours = decisions.make_tape(range(100, 200), start=START, unit=60)
+    for market in NAMES:
+        await candles.upsert(decisions.db, [replace(each, market=market) for each in hours])
+    job = replace(decisions.job(RulesSource(), "rules"), unit=60, again=again)
+    decisions.clock.now = START + timedelta(hours=100, seconds=5)
+    await decisions.snapshot()
+    assert await job.run(SLOT) == 3
+    assert wanted == []
+    decisions.clock.now = START + timedelta(hours=101, seconds=5)  # the next hour's is not there
+    await decisions.snapshot()
+    assert await job.run(SLOT) == 0
+    assert wanted == [decisions.clock.now + timedelta(minutes=1)]
+    decisions.clock.now = START + timedelta(hours=101, minutes=31)
+    await decisions.snapshot()
+    await job.run(SLOT)
+    assert len(wanted) == 1  # it is not waited for any more
 
 
 async def test_an_unfinished_candle_is_not_looked_at(decisions: Decisions) -> None:

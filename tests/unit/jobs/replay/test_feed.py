@@ -146,7 +146,7 @@ async def test_larger_candles_are_told_as_of_the_newest_one() -> None:
 async def test_longer_candles_can_be_replayed_themselves() -> None:
     script = Script([Verdict(decisions=(said(BTC),), model="script")])
     tape = Tape({BTC: candles(BTC, -40, 50, unit=5)})
-    feed = SourceFeed(tape=tape, source=script, names={BTC: BTC}, max_age_s=900)
+    feed = SourceFeed(tape=tape, source=script, names={BTC: BTC})
     trader = await play(tape, Plan(since=BEGIN, until=BEGIN + 20 * MINUTE), feed)
     (order,) = trader.books.orders
     assert order.state.value == "done"

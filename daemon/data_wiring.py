@@ -1,0 +1,106 @@
+"""The jobs that collect data and decide upon it, built from what is open."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
+from functools import partial
+
+from daemon.config import Config
+from daemon.lead import OnDeferred
+from daemon.pace import market_pace, signals_pace
+from daemon.resources import Resources
+from jobs.candle_plan import CandlePlan
+from jobs.candle_units import larger
+from jobs.history import HistoryFiller
+from jobs.longer import LongerFeatures
+from jobs.market import MarketJob
+from jobs.market_marks import MarketMarks
+from jobs.selection import Selection
+from jobs.signals import SignalsJob
+
+FAR = timedelta(minutes=10)
+"""Slots of the signals job that are so far apart do not make a late decision by themselves."""
+
+
+def make_filler(resources: Resources, told: Callable[[str | None], None]) -> HistoryFiller:
+    """Return what fills in the history beside the market job."""
+    config = resources.base.config
+    return HistoryFiller(
+        client=resources.upbit,
+        db=resources.base.database,
+        clock=resources.base.clock,
+        plan=CandlePlan(),
+        sleep=asyncio.sleep,
+        units=config.jobs.market.candle_units,
+        in_flight=max(1, config.upbit.max_concurrency // 2),
+        told=told,
+    )
+
+
+def make_market_job(
+    resources: Resources,
+    selection: Selection,
+    watch: Callable[[], Awaitable[None]],
+    filler: HistoryFiller,
+) -> MarketJob:
+    """Return the market job; it shares its plan with `filler`."""
+    config = resources.base.config
+    return MarketJob(
+        client=resources.upbit,
+        db=resources.base.database,
+        clock=resources.base.clock,
+        selection=selection,
+        units=config.jobs.market.candle_units,
+        history=config.jobs.market.history,
+        max_concurrency=config.upbit.max_concurrency,
+        plan=filler.plan,
+        filler=filler,
+        snapshots=resources.caches.snapshots,
+        watch=watch,
+    )
+
+
+def make_signals_job(
+    resources: Resources,
+    selection: Selection,
+    marks: MarketMarks,
+    plan: CandlePlan,
+    on_deferred: OnDeferred,
+) -> SignalsJob:
+    """Return the signals job; it decides over no hole that `plan` knows of."""
+    config = resources.base.config
+    collected = config.jobs.market.candle_units
+    unit = min(collected)
+    return SignalsJob(
+        db=resources.base.database,
+        source=resources.source,
+        source_name=config.signals.source,
+        markets=selection.called,
+        mode=config.trading.mode,
+        clock=resources.base.clock,
+        unit=unit,
+        pace=market_pace(config),
+        holes=plan.holes,
+        again=_again(config, on_deferred),
+        longer=LongerFeatures(
+            db=resources.base.database,
+            base=unit,
+            units=larger(unit, (*collected, *config.signals.longer_units)),
+            collected=frozenset(collected),
+            holes=plan.holes,
+        ),
+        books=resources.upbit.orderbooks if config.signals.spread else None,
+        marks=marks.current,
+    )
+
+
+def _again(config: Config, on_deferred: OnDeferred) -> Callable[[datetime], Awaitable[None]] | None:
+    """What has the signals job run once more; None where its next slot is soon enough.
+
+    Where slots are closer than candles, another run decides about late ones only and costs nothing.
+    """
+    period = signals_pace(config).period
+    unit = min(config.jobs.market.candle_units) * timedelta(minutes=1)
+    if period < FAR or period > unit:
+        return None
+    return partial(on_deferred, "signals")
