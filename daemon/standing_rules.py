@@ -25,7 +25,7 @@ class Standing:
     jobs: tuple[str, ...]
     clock: Clock
     started_at: datetime
-    signal_max_age: timedelta
+    signal_max_age: Callable[[datetime], timedelta]
 
 
 def standing_rules(standing: Standing, limits: AlertsConfig) -> Iterator[Rule]:
@@ -71,7 +71,7 @@ def _component(standing: Standing, name: str, status: Status, limit: timedelta) 
 def stale_signal(standing: Standing) -> str | None:
     """Return how old the latest signal is, when it is older than its limit."""
     component = standing.snapshot().components[LATEST_SIGNAL]
-    limit_s = standing.signal_max_age.total_seconds()
+    limit_s = standing.signal_max_age(standing.clock()).total_seconds()
     age_s = component.detail.get("age_s")
     if isinstance(age_s, int | float):
         is_old = component.status is not Status.HEALTHY and age_s > limit_s

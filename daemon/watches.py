@@ -10,6 +10,7 @@ from daemon.config import Config
 from daemon.dead_man import DeadMan
 from daemon.key_watch import KeyWatch
 from daemon.limits import RecentRuns, Watched, rules
+from daemon.pace import signal_age
 from daemon.standing_rules import Standing, standing_rules
 from daemon.vigil import Vigil
 from health.report import Report, Status
@@ -57,7 +58,7 @@ def watches(means: Means) -> Iterator[tuple[str, Work]]:
         jobs=ALL,
         clock=means.clock,
         started_at=means.clock(),
-        signal_max_age=config.health.signal_max_age,
+        signal_max_age=signal_age(config),
     )
     found = [*rules(watched, config.alerts), *standing_rules(standing, config.alerts)]
     vigil = Vigil(found, means.notifier, monotonic=time.monotonic)

@@ -30,7 +30,7 @@ class Scene:
             jobs=("market", "signals"),
             clock=lambda: self.now,
             started_at=NOW,
-            signal_max_age=timedelta(hours=1),
+            signal_max_age=lambda _: timedelta(hours=1),
         )
         config = AlertsConfig.model_validate(limits)
         self.vigil = Vigil(
