@@ -11,7 +11,8 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
@@ -215,9 +216,17 @@ def _from_text(info: FieldInfo, text: str, variable: str, dotted: str) -> Any:
             ) from None
     if info.annotation is bool:
         return {"true": True, "false": False}.get(text.lower(), text)
-    if info.annotation in {int, float, Decimal}:
-        return _as_number(text, whole=info.annotation is int)
+    if (kind := _number_of(info.annotation)) is not None:
+        return _as_number(text, whole=kind is int)
     return text
+
+
+def _number_of(annotation: Any) -> Any:
+    """The kind of number that a key takes, also where it may be absent; None for other keys."""
+    is_union = get_origin(annotation) in {Union, UnionType}
+    options = get_args(annotation) if is_union else (annotation,)
+    kinds = [get_args(each)[0] if get_origin(each) is Annotated else each for each in options]
+    return next((kind for kind in kinds if kind in (int, float, Decimal)), None)
 
 
 def _as_number(text: str, *, whole: bool) -> int | Decimal | str:

@@ -41,6 +41,7 @@ from daemon.config_values import (
     time_zone,
     unversioned,
 )
+from jobs.store.ceilings import Ceilings
 
 MARKETS = 'a list such as ["KRW-BTC", "KRW-ETH"], or "KRW-*", or {top = 10}'
 MARKET_LIST = 'a list of markets such as ["KRW-BTC", "KRW-ETH"]'
@@ -92,6 +93,27 @@ class TradingConfig(Section):
         if self.markets.names and set(self.markets.names) <= set(self.exclude):
             raise ValueError("exclude: leaves no market to trade")
         return self
+
+
+CEILING = "an amount of 1 KRW or more; leave the key out for none"
+
+
+class LimitsConfig(Section):
+    """[limits]: what no runtime setting can pass, because this file belongs to root."""
+
+    max_position_krw: Annotated[Amount | None, Field(ge=1, description=CEILING)] = None
+    max_orders_per_day: Annotated[
+        int | None, Field(ge=0, description="a whole number; leave the key out for none")
+    ] = None
+    daily_loss_limit_krw: Annotated[Amount | None, Field(ge=1, description=CEILING)] = None
+
+    def ceilings(self) -> Ceilings:
+        """The same for whoever decides about orders."""
+        return Ceilings(
+            max_position_krw=self.max_position_krw,
+            max_orders_per_day=self.max_orders_per_day,
+            daily_loss_limit_krw=self.daily_loss_limit_krw,
+        )
 
 
 class DatabaseConfig(Section):
@@ -330,6 +352,7 @@ class Config(Section):
 
     daemon: DaemonConfig = Field(default_factory=DaemonConfig)
     trading: TradingConfig = TradingConfig()
+    limits: LimitsConfig = LimitsConfig()
     database: DatabaseConfig = DatabaseConfig()
     redis: RedisConfig = RedisConfig()
     upbit: UpbitConfig = UpbitConfig()

@@ -194,6 +194,7 @@ def _orders_job(
         mode=base.config.trading.mode,
         epoch=leadership.epoch,
         halt_file=base.config.daemon.halt_file,
+        ceilings=base.config.limits.ceilings(),
     )
     view = MarketView(
         db=base.database,

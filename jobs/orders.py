@@ -101,10 +101,10 @@ class OrdersJob:
     async def _settings_in_force(self) -> Settings:
         """The rules of this pass; what is placed obeys those that its own transaction reads."""
         if self.settings is not None:
-            return self.desk.with_halt_file(await self.settings())
+            return self.desk.in_force(await self.settings())
         async with self.desk.db.begin() as conn:
             settings = await settings_store.read(conn, fallback=Settings())
-        return self.desk.with_halt_file(settings)
+        return self.desk.in_force(settings)
 
 
 @dataclass(slots=True, kw_only=True)

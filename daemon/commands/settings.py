@@ -12,6 +12,7 @@ from daemon.commands.options import ConfigOption, JsonOption, fail, read_config
 from daemon.commands.session import with_database
 from daemon.commands.tables import plain, show
 from jobs.store import settings as store
+from jobs.store.ceilings import Ceilings
 from jobs.store.db import Database
 from jobs.store.tables import settings as table
 
@@ -42,7 +43,8 @@ def list_settings(config: ConfigOption = None, *, as_json: JsonOption = False) -
 
     Example: upbitd settings list --json
     """
-    rows = with_database(read_config(config, keys=False), _rows)
+    settings = read_config(config, keys=False)
+    rows = with_database(settings, lambda db: _rows(db, settings.limits.ceilings()))
     columns = {
         "key": "KEY",
         "value": "VALUE",
@@ -68,7 +70,8 @@ def get_setting(
     except ValueError as error:
         if key not in store.SPECS:
             fail(str(error), BAD_VALUE)
-    rows = with_database(read_config(config, keys=False), _rows)
+    settings = read_config(config, keys=False)
+    rows = with_database(settings, lambda db: _rows(db, settings.limits.ceilings()))
     value = next(row.value for row in rows if row.key == key)
     typer.echo(plain(value).replace(",", ""))
 
@@ -83,33 +86,39 @@ def set_setting(
 
     Example: upbitd settings set position_size_pct 5
     """
+    settings = read_config(config, keys=False)
     try:
         parsed = store.parse_value(key, value)
+        settings.limits.ceilings().check(key, parsed)
     except ValueError as error:
         fail(str(error), BAD_VALUE)
-    changed = with_database(
-        read_config(config, keys=False), lambda db: store.write(db, key, parsed, operator())
-    )
+    changed = with_database(settings, lambda db: store.write(db, key, parsed, operator()))
     typer.echo(f"{key} = {plain(parsed)}" if changed else f"{key} is {plain(parsed)} already")
 
 
-async def _rows(db: Database) -> list[SettingRow]:
+async def _rows(db: Database, ceilings: Ceilings) -> list[SettingRow]:
+    """Every setting as it is in force."""
     changes = select(table.c.key, table.c.updated_at, table.c.updated_by)
     async with db.begin() as tx:
-        current = await store.read(tx)
+        current = ceilings.bound(await store.read(tx))
         changed = {row.key: row for row in await tx.execute(changes)}
     return [
         SettingRow(
             key=key,
             value=getattr(current, key),
             default=spec.default,
-            allowed=spec.allowed,
+            allowed=_allowed(spec, ceilings),
             help=spec.help,
             updated_at=changed[key].updated_at if key in changed else None,
             updated_by=changed[key].updated_by if key in changed else None,
         )
         for key, spec in store.SPECS.items()
     ]
+
+
+def _allowed(spec: store.Spec, ceilings: Ceilings) -> str:
+    top = ceilings.of(spec.key)
+    return spec.allowed if top is None else f"at most {top:f} ([limits])"
 
 
 def register(app: typer.Typer) -> None:

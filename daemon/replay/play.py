@@ -145,7 +145,7 @@ async def _plan(config: Config, wanted: Wanted, db: Database | None, tape: Tape)
     settings = Settings()
     if wanted.data is None and db is not None:
         async with db.begin() as tx:
-            settings = await settings_store.read(tx)
+            settings = config.limits.ceilings().bound(await settings_store.read(tx))
     changes = {k: v for k, v in wanted.overrides.items() if k != settings_store.HALTED}
     signals = config.jobs.signals
     return Plan(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from jobs.halt import halted_by_file, strongest
 from jobs.spec import Clock, Notifier
+from jobs.store.ceilings import UNLIMITED, Ceilings
 from jobs.store.db import Database
 from jobs.store.settings import Settings
 from jobs.trading.exchange import Exchange
@@ -62,9 +63,14 @@ class Desk:
     name_order: Callable[[datetime], str] = new_identifier
     halt_file: Path | None = None
     is_twin: bool = False
+    ceilings: Ceilings = UNLIMITED
 
-    def with_halt_file(self, settings: Settings) -> Settings:
-        """The settings in force: halted as well while the file is there. Looks every time."""
+    def in_force(self, settings: Settings) -> Settings:
+        """The settings in force: below the ceilings, and halted as well while the file is there.
+
+        Looks every time.
+        """
+        settings = self.ceilings.bound(settings)
         if self.halt_file is None:
             return settings
         return replace(settings, halt=strongest(settings.halt, halted_by_file(self.halt_file)))

@@ -60,7 +60,7 @@ async def reserve(
             return Refusal(limit="signal", reason="the signal has its order", final=False)
         lenient = Settings() if wish.side == "ask" else None  # a bad row must not bar an exit
         settings = await settings_store.read(conn, fallback=lenient)
-        settings = desk.with_halt_file(settings)
+        settings = desk.in_force(settings)
         portfolio = await position_store.portfolio(
             conn, desk.mode, wish.market, money=money, prices=prices, now=now
         )
@@ -156,7 +156,7 @@ async def _mark_sent(desk: Desk, intent: OrderRow) -> OrderRow:
     at = desk.clock()
     async with desk.db.begin() as conn:
         settings = await settings_store.read(conn, fallback=Settings())
-        halted = desk.with_halt_file(settings).halted
+        halted = desk.in_force(settings).halted
         if halted.stops(intent.side) and intent.purpose != "flatten":
             order = await _withdraw(desk, conn, intent, "halted")
         else:

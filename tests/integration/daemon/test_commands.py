@@ -207,6 +207,22 @@ def test_stats_of_nothing(run: Run) -> None:
     assert "No slots." in run("stats", "--since", "2099-01-01").stdout
 
 
+def test_no_setting_passes_its_ceiling(
+    run: Run, config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UPBITD_LIMITS__MAX_POSITION_KRW", "500000")
+    monkeypatch.setenv("UPBITD_LIMITS__DAILY_LOSS_LIMIT_KRW", "50000")
+    refused = run("settings", "set", "max_position_krw", "1000000000000")
+    assert refused.exit_code == 2
+    assert "passes the ceiling 500,000 of [limits]" in refused.stderr
+    assert run("settings", "set", "daily_loss_limit_krw", "0").exit_code == 2
+    assert run("settings", "set", "max_position_krw", "400000").exit_code == 0
+    query(config, "UPDATE settings SET value = '1000000000000' RETURNING key")
+    assert run("settings", "get", "max_position_krw").stdout == "500000\n"
+    listed = {each["key"]: each for each in rows(run("settings", "list", "--json"))}
+    assert listed["daily_loss_limit_krw"]["allowed"] == "at most 50000 ([limits])"
+
+
 def test_settings_are_listed_with_defaults_and_who_changed_them(run: Run) -> None:
     assert run("settings", "set", "stop_loss_pct", "4.5").stdout == "stop_loss_pct = 4.5\n"
     assert run("settings", "set", "stop_loss_pct", "4.50").stdout.startswith("stop_loss_pct is")

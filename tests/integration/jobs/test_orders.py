@@ -12,6 +12,7 @@ from sqlalchemy import insert, select
 
 from jobs.errors import BadData, Banned, NotSent, RateLimited, Unavailable
 from jobs.store import positions as position_store
+from jobs.store.ceilings import Ceilings
 from jobs.store.tables import equity, settings
 from jobs.upbit.wire import Chance, Order
 
@@ -124,6 +125,22 @@ async def test_stale_data_closes_a_market_until_it_is_fresh(trading: Trading) ->
     trading.collect = real  # type: ignore[method-assign]  # and goes on
     await trading.run()
     assert (await trading.signal_status(signal))[0] == "executed"
+
+
+async def test_a_stored_setting_above_its_ceiling_buys_no_more(trading: Trading) -> None:
+    ceilings = Ceilings(max_position_krw=Decimal(20_000), max_orders_per_day=1)
+    desk = replace(trading.desk, ceilings=ceilings)
+    trading.job = replace(trading.job, desk=desk)
+    await trading.set(max_position_krw=10**12, max_orders_per_day=1000, cooldown_s=0)
+    await trading.signal("buy")
+    await trading.run()
+    await trading.signal("buy", ETH)
+    await trading.run(after_s=10)
+    (order,) = await trading.orders()
+    assert order.price is not None
+    assert order.volume is not None
+    assert order.price * order.volume <= 20_000
+    assert "risk_limit_hit:max_orders_per_day" in trading.alerts.open
 
 
 async def test_the_same_pass_again_does_nothing_more(trading: Trading) -> None:
