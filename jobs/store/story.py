@@ -72,10 +72,16 @@ class Story:
 async def story(db: Database, name: str) -> Story | None:
     """The story of the order with this id, identifier or uuid of the venue; None without one."""
     async with db.begin() as conn:
-        for which in _names(name):
-            row = (await conn.execute(select(orders).where(which))).one_or_none()
-            if row is not None:
-                return await _story(conn, as_row(row))
+        order = await find(conn, name)
+        return None if order is None else await _story(conn, order)
+
+
+async def find(conn: AsyncConnection, name: str) -> OrderRow | None:
+    """The order with this id, identifier or uuid of the venue; None without one."""
+    for which in _names(name):
+        row = (await conn.execute(select(orders).where(which))).one_or_none()
+        if row is not None:
+            return as_row(row)
     return None
 
 

@@ -437,3 +437,28 @@ job_controls = Table(
     Column("updated_by", Text, nullable=False, server_default=text("CURRENT_USER")),
     _maybe_instant("paused_at"),
 )
+
+requests = Table(
+    "requests",
+    metadata,
+    _id(),
+    _text("command"),
+    Column("arguments", JSONB, nullable=False, server_default=text("'{}'")),
+    _text("mode"),
+    _text("instance"),
+    _text("asked_by"),
+    Column(
+        "asked_at",
+        DateTime(timezone=True),
+        nullable=False,
+        server_default=text("clock_timestamp()"),
+    ),
+    _instant("expires_at"),
+    _maybe_instant("taken_at"),
+    Column("taken_by", Text),
+    Column("epoch", BigInteger),
+    _maybe_instant("answered_at"),
+    Column("outcome", Text),
+    Column("answer", JSONB),
+    Index("requests_waiting", "id", postgresql_where=text("taken_at IS NULL AND outcome IS NULL")),
+)
