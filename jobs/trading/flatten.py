@@ -17,7 +17,7 @@ from jobs.trading.desk import Desk
 from jobs.trading.follow import cancel, tend
 from jobs.trading.foreign import book_foreign_sales, why_locked
 from jobs.trading.intents import reserve, send
-from jobs.trading.ledger import ZERO
+from jobs.trading.ledger import ZERO, Holding
 from jobs.trading.portfolio import Money, Rules, Wish
 from jobs.trading.risk import Refusal
 from jobs.trading.states import State
@@ -45,46 +45,64 @@ class Flattened:
         return not self.left
 
 
-async def flatten(desk: Desk, view: MarketView, *, sleep: Sleep) -> Flattened:
+async def flatten(
+    desk: Desk, view: MarketView, *, sleep: Sleep, only: str | None = None
+) -> Flattened:
     """Cancel, wait for the cancels, sell, wait for the sales: ten seconds each at most.
+
+    With `only` nothing but this market is touched.
 
     Trouble with one order or market is written under `left`; the others are still done. Raises
     only when the database is away.
     """
     result = Flattened()
-    await _cancel_all(desk, result)
-    await _wait(desk, result, sleep)
-    await _sell_all(desk, view, result)
-    await _wait(desk, result, sleep)
-    await _account_for(desk, view, result)
+    scope = _Scope(desk, only)
+    await _cancel_all(scope, result)
+    await _wait(scope, result, sleep)
+    await _sell_all(scope, view, result)
+    await _wait(scope, result, sleep)
+    await _account_for(scope, view, result)
     return result
 
 
-async def _open(desk: Desk) -> list[OrderRow]:
-    async with desk.db.begin() as conn:
-        return await order_store.unfinished(conn, desk.mode)
+@dataclass(frozen=True, slots=True)
+class _Scope:
+    """What is to end: everything of the desk, or one market's."""
+
+    desk: Desk
+    only: str | None
+
+    async def open_orders(self) -> list[OrderRow]:
+        async with self.desk.db.begin() as conn:
+            found = await order_store.unfinished(conn, self.desk.mode)
+        return [order for order in found if self.only in {None, order.market}]
+
+    async def holdings(self) -> dict[str, Holding]:
+        async with self.desk.db.begin() as conn:
+            found = await position_store.held(conn, self.desk.mode)
+        return {market: held for market, held in found.items() if self.only in {None, market}}
 
 
-async def _cancel_all(desk: Desk, result: Flattened) -> None:
-    for order in await _open(desk):
+async def _cancel_all(scope: _Scope, result: Flattened) -> None:
+    for order in await scope.open_orders():
         if order.state is State.WAIT:
             try:
-                await cancel(desk, order)
+                await cancel(scope.desk, order)
             except JobError as exc:
                 result.left[order.identifier] = str(exc)
             else:
                 result.cancelled.append(order.identifier)
 
 
-async def _wait(desk: Desk, result: Flattened, sleep: Sleep) -> None:
+async def _wait(scope: _Scope, result: Flattened, sleep: Sleep) -> None:
     """Look at what is open until nothing is, some looks long."""
     for _ in range(LOOKS):
-        waiting = [o for o in await _open(desk) if o.state is not State.INTENT]
+        waiting = [o for o in await scope.open_orders() if o.state is not State.INTENT]
         if not waiting:
             return
         for order in waiting:
             try:
-                await tend(desk, order, timeout_s=_NEVER_S)
+                await tend(scope.desk, order, timeout_s=_NEVER_S)
             except JobError as exc:
                 result.left[order.identifier] = str(exc)
         await sleep(PAUSE_S)
@@ -107,21 +125,20 @@ async def _money(desk: Desk, view: MarketView) -> Money:
         return Money(free_krw=ZERO, total_krw=ZERO, at=desk.clock())
 
 
-async def _sell_all(desk: Desk, view: MarketView, result: Flattened) -> None:
-    await _book_sales_of_others(desk, result)
-    async with desk.db.begin() as conn:
-        holdings = await position_store.held(conn, desk.mode)
+async def _sell_all(scope: _Scope, view: MarketView, result: Flattened) -> None:
+    await _book_sales_of_others(scope.desk, result)
+    holdings = await scope.holdings()
     prices = {market: holding.avg_price for market, holding in holdings.items()}
     try:
         prices.update(await view.prices(holdings))
     except JobError:  # the price only guesses whether it is dust: the venue decides
         prices.update({m: s.price for m, s in (await view.stored(holdings)).items()})
-    money = await _money(desk, view)
+    money = await _money(scope.desk, view)
     for market in holdings:
         if money.total(market) == ZERO:
             continue
         try:
-            await _sell(desk, view, market, money, prices, result)
+            await _sell(scope.desk, view, market, money, prices, result)
         except JobError as exc:
             result.left[market] = str(exc)
 
@@ -154,12 +171,11 @@ async def _sell(
         result.sold[market] = order.volume or ZERO
 
 
-async def _account_for(desk: Desk, view: MarketView, result: Flattened) -> None:
+async def _account_for(scope: _Scope, view: MarketView, result: Flattened) -> None:
     """Say what is still there, and forget trouble that has passed."""
-    money = await _money(desk, view)
-    open_orders = {order.identifier: order.state.value for order in await _open(desk)}
-    async with desk.db.begin() as conn:
-        holdings = await position_store.held(conn, desk.mode)
+    money = await _money(scope.desk, view)
+    open_orders = {order.identifier: order.state.value for order in await scope.open_orders()}
+    holdings = await scope.holdings()
     why = result.left
     result.gone = {
         market: f"{holding.volume:f} of the books are not at the exchange; {advice(market)}"
