@@ -30,7 +30,7 @@ from daemon.event_metrics import count_events
 from daemon.halt_monitor import HaltMonitor, status_line, watch_halt
 from daemon.hooks import make_hook
 from daemon.last_words import LastWords
-from daemon.lead import Duty, claim_of, lead_until_stopped
+from daemon.lead import Duty, claim_of, holder_name, lead_until_stopped
 from daemon.leader import NotLeader, application_name, new_session
 from daemon.limits import RecentRuns
 from daemon.log_lines import JOURNAL
@@ -42,6 +42,7 @@ from daemon.pace import signal_age
 from daemon.pool_metrics import watch_pool
 from daemon.port import Answers, make_server
 from daemon.reach import reach
+from daemon.requests import Requests
 from daemon.resources import (
     Foundation,
     Resources,
@@ -62,6 +63,8 @@ from jobs.gates import Gates
 from jobs.spec import Incident, boot_s
 from jobs.store.db import Database
 from jobs.store.listener import listen
+from jobs.store.requests import CHANNEL as REQUESTS
+from jobs.store.requests import Address
 
 CRASHED, BAD_CONFIGURATION, NO_DATABASE, NOT_LEADER = 1, 2, 3, 4
 EMBEDDED = "embedded"
@@ -104,6 +107,7 @@ class Opened:
     status: ProcessStatus
     gates: GateKeeper
     controls: Controls
+    requests: Requests
     runs: RecentRuns
 
 
@@ -216,6 +220,11 @@ async def _open(host: Host, stack: AsyncExitStack) -> Opened:
         status=status,
         gates=keeper,
         controls=Controls(database, host.database_url),
+        requests=Requests(
+            Address(mode=config.trading.mode, instance=config.daemon.instance),
+            holder_name(config),
+            host.logs.mask,
+        ),
         runs=runs,
     )
 
@@ -307,10 +316,12 @@ async def _watch_over(
     background.keep("alerts", opened.outbox.deliver_forever)
     background.keep("controls", opened.controls.listen)
     base = resources.base
+    background.keep("requests", opened.requests.keep)
     background.keep("gates", partial(opened.gates.run, base.database))
     background.keep("cooldowns", partial(opened.gates.obey_lifts, base.gates, base.database))
     caches = resources.caches
-    background.keep("changes", partial(listen, host.database_url, caches.ears()))
+    ears = {**caches.ears(), REQUESTS: opened.requests}
+    background.keep("changes", partial(listen, host.database_url, ears))
     if caches.shared is not None:
         background.keep("shared cache", caches.follow)
     background.keep("cache report", partial(report_hourly, caches.stats, opened.outbox))
@@ -427,6 +438,7 @@ def _duty(host: Host, opened: Opened) -> Duty:
         heartbeats=host.heartbeats,
         status=opened.status,
         controls=opened.controls,
+        requests=opened.requests,
         notifier=opened.outbox,
         grace_s=config.daemon.shutdown_grace.total_seconds(),
         make_shift=partial(

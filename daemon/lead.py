@@ -25,6 +25,7 @@ from daemon.board import JobBoard
 from daemon.config import Config
 from daemon.controls import Controls
 from daemon.leader import Claim, Leadership, leading
+from daemon.requests import Handler, Requests
 from daemon.runner import Runner
 from daemon.scheduler import Listener, Schedule, Scheduler
 from daemon.slot_clock import Past, SlotClock
@@ -53,11 +54,14 @@ OnDeferred = Callable[[str, datetime], Awaitable[None]]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shift:
     """What is done under one leadership: the runner of its jobs, the comparison of venue and tables
-    that comes before any of them, and what goes on beside them until it is over.
+    that comes before any of them, what people may ask for (`commands`, by name), which writes to
+    the fenced `database`, and what goes on beside them until it is over.
     """
 
     runner: Runner
     reconcile: Callable[[], Awaitable[object]]
+    database: Database
+    commands: Mapping[str, Handler]
     beside: Callable[[], Coroutine[object, object, None]] | None = None
 
 
@@ -87,6 +91,7 @@ class Duty:
     heartbeats: Heartbeats
     status: ProcessStatus
     controls: Controls
+    requests: Requests
     notifier: Notifier
     grace_s: float
     make_shift: Callable[[Leadership, OnDeferred], Shift]
@@ -102,8 +107,12 @@ def claim_of(config: Config, database_url: str, session: str) -> Claim:
     key = config.secrets.upbit_access_key
     if config.trading.mode == "live" and key is not None:
         account = f"live:{hashlib.sha256(key.get_secret_value().encode()).hexdigest()[:16]}"
-    holder = f"{socket.gethostname()}:{os.getpid()}:{config.daemon.instance}"
-    return Claim(dsn=database_url, account=account, holder=holder, session=session)
+    return Claim(dsn=database_url, account=account, holder=holder_name(config), session=session)
+
+
+def holder_name(config: Config) -> str:
+    """Return how this process is called where it leads; jobs/store/requests.py reads it."""
+    return f"{socket.gethostname()}:{os.getpid()}:{config.daemon.instance}"
 
 
 async def lead_until_stopped(duty: Duty, stop: Stop) -> None:
@@ -133,6 +142,7 @@ async def _lead(duty: Duty, leadership: Leadership, stop: Stop) -> None:
     clock = await _slot_clock(duty)
     lead = _Lead(duty, leadership, clock)
     duty.ledger.lead(leadership.fence)
+    duty.requests.attach(lead.shift.database, leadership.epoch, lead.shift.commands)
     watch = asyncio.create_task(_watch(leadership, stop, over))
     try:
         await duty.ledger.close_abandoned()
@@ -145,6 +155,7 @@ async def _lead(duty: Duty, leadership: Leadership, stop: Stop) -> None:
         await over.wait()
     finally:
         watch.cancel()
+        duty.requests.detach()
         lead.end()
         if lead.scheduler.handed_until is not None:
             duty.memory.left_at = lead.scheduler.handed_until

@@ -12,7 +12,10 @@ from daemon.data_wiring import make_filler, make_market_job, make_signals_job
 from daemon.fenced import FencedExchange
 from daemon.lead import OnDeferred, Shift
 from daemon.leader import Leadership
+from daemon.order_commands import Account, forced
+from daemon.order_commands import handlers as order_commands
 from daemon.pace import market_pace, schedule_of
+from daemon.requests import Handler
 from daemon.resources import Resources, exchange_of
 from daemon.retry import RetryPolicy
 from daemon.runner import Means, Runner
@@ -98,7 +101,22 @@ def make_shift(
             orders.desk, orders.standing, timeout_s=settings.order_timeout_s, deep=True
         )
 
-    return Shift(runner=runner, reconcile=compare, beside=filler.run)
+    return Shift(
+        runner=runner,
+        reconcile=compare,
+        database=fenced,
+        commands=_commands(resources, orders, leadership),
+        beside=filler.run,
+    )
+
+
+def _commands(
+    resources: Resources, orders: OrdersJob, leadership: Leadership
+) -> Mapping[str, Handler]:
+    """What people may ask of the running daemon, by name (daemon/requests.py)."""
+    account = Account(desk=orders.desk, view=orders.view)
+    guard = partial(FencedExchange, holds=leadership.holds)
+    return order_commands(account, forced(resources.base, orders.desk, guard))
 
 
 def specs(config: Config, running: Mapping[str, Run]) -> dict[str, JobSpec]:

@@ -16,6 +16,7 @@ from daemon.controls import Controls
 from daemon.lead import DOWN, Duty, Shift, catch_up
 from daemon.leader import Claim, Leadership
 from daemon.metrics import JobMetric
+from daemon.requests import Requests
 from daemon.scheduler import Schedule
 from daemon.slot_clock import SlotClock
 from daemon.slots import UNTOLD, SlotLedger, new_slot, skipped
@@ -25,6 +26,7 @@ from jobs.errors import Unavailable
 from jobs.spec import Incident
 from jobs.store import runs
 from jobs.store.db import Database
+from jobs.store.requests import Address
 from jobs.store.tables import job_runs
 
 AT = datetime(2026, 1, 5, tzinfo=UTC)
@@ -204,6 +206,7 @@ async def test_slots_of_the_time_before_are_written_once(database: Database) -> 
         heartbeats=Heartbeats(),
         status=ProcessStatus(mode="paper", version="0"),
         controls=Controls(database, ""),
+        requests=Requests(Address(mode="paper", instance="test"), "test", str),
         notifier=Nobody(),
         grace_s=1,
         make_shift=_no_shift,
