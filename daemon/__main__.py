@@ -18,7 +18,7 @@ FAMILIES: Final[Mapping[str, tuple[str, ...]]] = {
     "stats": ("stats",),
     "settings": ("settings",),
     "halt": ("halt", "resume"),
-    "flatten": ("flatten",),
+    "flatten": ("flatten", "cancel"),
     "lists": ("orders", "signals", "positions", "slots", "alerts"),
     "explain": ("explain",),
     "jobs_control": ("jobs",),

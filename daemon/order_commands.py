@@ -68,6 +68,7 @@ async def flatten(account: Account, market: str | None) -> Answer:
         "cancelled": result.cancelled,
         "sold": {each: format(volume, "f") for each, volume in result.sold.items()},
         "left": result.left,
+        "gone": result.gone,
         "is_flat": result.is_flat,
     }
 

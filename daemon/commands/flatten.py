@@ -1,37 +1,37 @@
-"""`upbitd flatten`: cancel every open order of the daemon and sell everything it holds."""
+"""`upbitd flatten` and `upbitd cancel ORDER`: get out, wholly or of one order."""
 
-import asyncio
 import sys
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
-from typing import Annotated
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Annotated, Any
 
 import typer
 
 from daemon.commands.halt import halt_now
-from daemon.commands.options import BAD_CONFIGURATION, ConfigOption, JsonOption, fail, read_config
+from daemon.commands.options import ConfigOption, JsonOption, fail, read_config
 from daemon.commands.outbox import outbox
+from daemon.commands.requesting import Order, carried_out
 from daemon.commands.session import with_database
 from daemon.commands.tables import plain, to_json
 from daemon.config import Config
 from daemon.cooldowns import restore_gates
-from daemon.resources import Foundation, exchange_of, upbit_keys
+from daemon.order_commands import cancel_order, needs_keys, now, open_account
+from daemon.order_commands import flatten as flatten_account
+from daemon.requests import Answer
+from daemon.resources import Foundation
 from jobs.gates import Gates
 from jobs.halt import HaltLevel
-from jobs.spec import current_lane
 from jobs.store import orders as order_store
 from jobs.store import positions as position_store
 from jobs.store.db import Database
-from jobs.trading import flatten as closing
-from jobs.trading.desk import Desk
-from jobs.trading.flatten import Flattened
-from jobs.trading.view import MarketView
-from jobs.untrusted import clean
-from jobs.upbit.client import open_client
-from jobs.upbit.limits import Limiter
 
-SHARE = 0.3
-"""Of the exchange's quota: a daemon that runs beside this command uses the rest."""
+NO_KEYS = (
+    "orders on the exchange need keys: start the daemon, or give UPBIT_ACCESS_KEY and "
+    "UPBIT_SECRET_KEY as credentials (files in $CREDENTIALS_DIRECTORY, as root /etc/credstore)"
+)
+
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,94 +45,130 @@ class _Open:
 def flatten(
     config: ConfigOption = None,
     *,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    market: Annotated[
+        str | None, typer.Option("--market", help="Only this market, for example KRW-BTC.")
+    ] = None,
+    yes: YesOption = False,
     halt: Annotated[
         bool, typer.Option("--halt", help="Halt trading first, so that nothing is bought again.")
+    ] = False,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Also while a server has asked us to wait; a ban may grow."),
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Cancel the daemon's open orders and sell all that it holds, at market.
 
-    Orders and coins that are not the daemon's stay. Works beside a running daemon, and while
-    trading is halted. Exit code 1 when something is left; it says why.
+    The running daemon carries it out; without one this command does. Orders and coins that are
+    not the daemon's stay. Works while trading is halted. Exit code 1 when something is left; it
+    says why.
 
     Example: upbitd flatten --halt --yes
     """
     settings = read_config(config, keys=False)
-    if settings.trading.mode == "live" and upbit_keys(settings) is None:
-        fail("live orders need UPBIT_ACCESS_KEY and UPBIT_SECRET_KEY", BAD_CONFIGURATION)
-    there = with_database(settings, lambda db: _count(db, settings))
+    there = with_database(settings, lambda db: _count(db, settings, market))
     if not yes:
-        _confirm(there, settings)
-    result = with_database(settings, lambda db: _flatten(db, settings, is_halting=halt))
+        _confirm(there, settings, market)
+    if halt:
+        with_database(settings, lambda db: halt_now(db, settings, HaltLevel.ALL, "flatten"))
+    answer = carried_out(settings, _flattening(settings, market, is_forced=force))
     if as_json:
-        typer.echo(to_json({**asdict(result), "is_flat": result.is_flat}))
+        typer.echo(to_json({name: each for name, each in answer.items() if name != "ok"}))
     else:
-        _tell(result)
-    if not result.is_flat:
+        _tell(answer)
+    if not answer["ok"]:
         raise typer.Exit(1)
 
 
-def _confirm(there: _Open, config: Config) -> None:
-    what = f"{there.orders} open orders and {there.positions} positions ({config.trading.mode})"
+def cancel(
+    order: Annotated[
+        str, typer.Argument(metavar="ORDER", help="Its id, its identifier or the venue's uuid.")
+    ],
+    config: ConfigOption = None,
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """Cancel one open order of the daemon's.
+
+    The running daemon carries it out; without one this command does. Exit code 1 when there is no
+    such order, when it has ended already or was filled first.
+
+    Example: upbitd cancel upd-01m7vvswm0b91rejwcmardyt81
+    """
+    settings = read_config(config, keys=False)
+
+    async def act(db: Database) -> Answer:
+        async with open_account(await _base(db, settings)) as account:
+            return await cancel_order(account, order)
+
+    asked = Order(command="cancel", arguments={"order": order}, act=act, why_not=_why_not(settings))
+    answer = carried_out(settings, asked)
+    if as_json:
+        typer.echo(to_json({name: each for name, each in answer.items() if name != "ok"}))
+    else:
+        done = Decimal(answer["executed_volume"])
+        filled = f", {plain(done)} of it were filled" if done else ""
+        typer.echo(f"{answer['identifier']} in {answer['market']}: {answer['state']}{filled}")
+    if not answer["ok"]:
+        raise typer.Exit(1)
+
+
+def _flattening(config: Config, market: str | None, *, is_forced: bool) -> Order:
+    async def act(db: Database) -> Answer:
+        async with open_account(await _base(db, config, is_forced=is_forced)) as account:
+            return await flatten_account(account, market)
+
+    arguments: Mapping[str, Any] = {"market": market, "force": is_forced}
+    return Order(command="flatten", arguments=arguments, act=act, why_not=_why_not(config))
+
+
+async def _base(db: Database, config: Config, *, is_forced: bool = False) -> Foundation:
+    gates = Gates(now)
+    if not is_forced:
+        await restore_gates(gates, db, now)
+    return Foundation(
+        config=config, database=db, clock=now, notifier=outbox(db, config), gates=gates
+    )
+
+
+def _why_not(config: Config) -> str | None:
+    return NO_KEYS if needs_keys(config) else None
+
+
+def _confirm(there: _Open, config: Config, market: str | None) -> None:
+    where = f" in {market}" if market else ""
+    what = f"{there.orders} open orders and {there.positions} positions{where}"
+    what += f" ({config.trading.mode})"
     if not sys.stdin.isatty():
         fail(f"this ends {what}: say --yes")
     typer.confirm(f"End {what}, selling at market?", abort=True)
 
 
-async def _count(db: Database, config: Config) -> _Open:
+async def _count(db: Database, config: Config, market: str | None) -> _Open:
     async with db.begin() as conn:
         unfinished = await order_store.unfinished(conn, config.trading.mode)
         held = await position_store.held(conn, config.trading.mode)
-    return _Open(orders=len(unfinished), positions=len(held))
-
-
-async def _flatten(db: Database, config: Config, *, is_halting: bool) -> Flattened:
-    current_lane.set("orders")
-    if is_halting:
-        await halt_now(db, config, HaltLevel.ALL, "flatten")
-    gates = Gates(_now)
-    await restore_gates(gates, db, _now)
-    base = Foundation(
-        config=config, database=db, clock=_now, notifier=outbox(db, config), gates=gates
+    return _Open(
+        orders=sum(market in {None, each.market} for each in unfinished),
+        positions=sum(market in {None, each} for each in held),
     )
-    async with open_client(
-        base_url=config.upbit.base_url,
-        keys=upbit_keys(config),
-        gates=gates,
-        limiter=Limiter(share=SHARE),
-        clock=_now,
-        timeout_s=config.upbit.timeout.total_seconds(),
-    ) as upbit:
-        exchange = exchange_of(base, db, upbit)
-        desk = Desk(
-            db=db,
-            exchange=exchange,
-            clock=_now,
-            notifier=base.notifier,
-            mode=config.trading.mode,
-        )
-        view = MarketView(db=db, exchange=exchange, quotes=upbit, clock=_now)
-        return await closing.flatten(desk, view, sleep=asyncio.sleep)
 
 
-def _tell(result: Flattened) -> None:
-    for identifier in result.cancelled:
+def _tell(answer: Answer) -> None:
+    for identifier in answer["cancelled"]:
         typer.echo(f"cancelled {identifier}")
-    for market, volume in result.sold.items():
-        typer.echo(f"sold {plain(volume)} in {market}")
-    for name, why in result.left.items():
+    for market, volume in answer["sold"].items():
+        typer.echo(f"sold {plain(Decimal(volume))} in {market}")
+    for name, why in answer["left"].items():
         typer.echo(clean(f"left: {name}: {why}"), err=True)
-    for market, why in result.gone.items():
+    for market, why in answer["gone"].items():
         typer.echo(clean(f"gone: {market}: {why}"))
-    if result.is_flat:
+    if answer["is_flat"]:
         typer.echo("flat: no open order and no position is left")
 
 
-def _now() -> datetime:
-    return datetime.now(UTC)
-
-
 def register(app: typer.Typer) -> None:
-    """Add the command to the command line."""
+    """Add the commands to the command line."""
     app.command()(flatten)
+    app.command()(cancel)
