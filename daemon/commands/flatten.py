@@ -25,6 +25,7 @@ from jobs.halt import HaltLevel
 from jobs.store import orders as order_store
 from jobs.store import positions as position_store
 from jobs.store.db import Database
+from jobs.untrusted import clean
 
 NO_KEYS = (
     "orders on the exchange need keys: start the daemon, or give UPBIT_ACCESS_KEY and "

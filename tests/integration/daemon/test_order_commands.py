@@ -153,7 +153,7 @@ async def test_flatten_sells_what_is_held_beside_a_halt(run: Run, dsn: str, venu
     assert set(venue.balances()) == {"KRW"}
     assert (await run("settings", "get", "halted")).stdout == "all\n"
     again = json.loads((await run("flatten", "--yes", "--json")).stdout)
-    assert again == {"cancelled": [], "sold": {}, "left": {}, "is_flat": True}
+    assert again == {"cancelled": [], "sold": {}, "left": {}, "gone": {}, "is_flat": True}
 
 
 async def test_what_cannot_be_sold_is_told_and_ends_with_1(
