@@ -12,13 +12,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from daemon.embedded_home import EmbeddedError, find_binaries
+from jobs.store.connecting import connect_blocking
 from jobs.store.db import translated
 
-CONNECT_TIMEOUT_S = 5
 OWNER_ONLY = 0o600
 TABLE = re.compile(r"(?:dumping contents of|processing data for) table \"?([\w.]+)")
 OURS = """
@@ -36,7 +35,7 @@ class BackupError(RuntimeError):
 
 def tables(url: str) -> int:
     """How many tables of ours the database has. Raises Unavailable."""
-    with translated(), psycopg.connect(url, connect_timeout=CONNECT_TIMEOUT_S) as connection:
+    with translated(), connect_blocking(url) as connection:
         row = connection.execute(OURS).fetchone()
     return 0 if row is None else int(row[0])
 
@@ -74,7 +73,7 @@ def restore(url: str, file: Path, told: Told) -> None:
         )
     command = ["--exit-on-error", "--single-transaction", "--no-owner", "--no-privileges"]
     # what the way down to base leaves behind, and a new database has not
-    with psycopg.connect(url, connect_timeout=CONNECT_TIMEOUT_S) as connection:
+    with connect_blocking(url) as connection:
         connection.execute("DROP TABLE IF EXISTS alembic_version")
     _run("pg_restore", [*command, str(file)], url, told)
 
@@ -119,6 +118,8 @@ def _address(url: str) -> tuple[str, Mapping[str, str]]:
     parts = conninfo_to_dict(url)
     password = parts.pop("password", None)
     environment = {**os.environ, "LC_ALL": "C"}
+    if parts.get("host"):  # libpq would go there instead
+        environment.pop("PGHOSTADDR", None)
     if password is not None:
         environment["PGPASSWORD"] = str(password)
     return make_conninfo("", **parts), environment

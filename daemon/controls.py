@@ -15,10 +15,10 @@ from loguru import logger
 from jobs.errors import Transient
 from jobs.spec import Sleep, current_lane
 from jobs.store import job_controls
+from jobs.store.connecting import connect, ping
 from jobs.store.db import Database
 
 APPLICATION_NAME = "upbitd-controls"
-CONNECT_TIMEOUT_S = 5
 RECONNECT_S = 0.5
 PING_EVERY_S = 10.0
 PING_TIMEOUT_S = 5.0
@@ -70,12 +70,7 @@ class Controls:
             await sleep(RECONNECT_S)
 
     async def _listen_once(self) -> None:
-        connection = await psycopg.AsyncConnection.connect(
-            self._url,
-            autocommit=True,
-            application_name=APPLICATION_NAME,
-            connect_timeout=CONNECT_TIMEOUT_S,
-        )
+        connection = await connect(self._url, application_name=APPLICATION_NAME)
         async with connection:
             await connection.execute(f"LISTEN {job_controls.CHANNEL}".encode())
             await self._apply()
@@ -84,7 +79,7 @@ class Controls:
                     logger.bind(event="job.control", about=note.payload).info("a control changed")
                     await self._apply()
                 async with asyncio.timeout(PING_TIMEOUT_S):  # a silent peer may be a dead one
-                    await connection.execute("SELECT 1")
+                    await ping(connection)
 
     async def _apply(self) -> None:
         async with self._one_at_a_time:

@@ -14,6 +14,7 @@ from functools import cached_property
 from typing import Any
 
 import psycopg
+from loguru import logger
 from psycopg.conninfo import conninfo_to_dict
 from psycopg_pool import AsyncConnectionPool, PoolTimeout, TooManyRequests
 from sqlalchemy import text
@@ -24,15 +25,23 @@ from daemon.loans import Loan, Loans
 from daemon.slow_queries import timed_cursor
 from jobs.errors import Permanent, Unavailable
 from jobs.spec import current_lane
+from jobs.store.connecting import (
+    CONNECT_TIMEOUT_S,
+    READ_ONLY,
+    arguments,
+    connect,
+    is_spent,
+    prepare,
+)
 from jobs.store.db import Database, PoolExhausted, PoolStats, translated
-from jobs.store.text_adapters import adapt
+from jobs.store.poolers import refuse_shared_sessions
 
-CONNECT_TIMEOUT_S = 5
 RETRY_S = 0.1
 RECONNECT_S = 3.0
 CLOSE_TIMEOUT_S = 5.0
 MAX_LIFETIME_S = 3600.0
 RESTED_S = 1.0
+RENEW_EVERY_S = 1.0
 NEVER = float("-inf")
 # A peer that vanished without a word must not hang a statement for hours.
 KEEPALIVE = {
@@ -108,14 +117,17 @@ async def _await_server(url: str, where: str, timeout_s: float) -> None:
         try:
             # libpq counts whole seconds, and reads 0 as no limit
             within_s = max(1, min(CONNECT_TIMEOUT_S, round(left_s)))
-            connection = await psycopg.AsyncConnection.connect(url, connect_timeout=within_s)
+            connection = await connect(url, connect_timeout=within_s)
         except psycopg.OperationalError as exc:
             if loop.time() + RETRY_S > deadline:
                 cause = str(exc).strip().partition("\n")[0]
                 raise Unavailable(f"no database at {where}", cause=cause) from None
             await asyncio.sleep(RETRY_S)
         else:
-            await connection.close()
+            try:
+                await refuse_shared_sessions(connection, url)
+            finally:
+                await connection.close()
             return
 
 
@@ -124,6 +136,7 @@ class _Connection(psycopg.AsyncConnection[Any]):
     loan: Loan | None = None
     returned_at = NEVER
     is_shared = False
+    is_spent = False
 
     async def close(self) -> None:
         # psycopg gives an open connection back to its pool but forgets a broken one, and with it
@@ -152,6 +165,8 @@ class _Pool(AsyncConnectionPool[_Connection]):
     kept = 0
     loans: Loans
     _sharers = 0
+    _renewed_s = NEVER
+    _renewing: asyncio.Future[None] | None = None
 
     @cached_property
     def shared(self) -> asyncio.Semaphore:
@@ -185,7 +200,25 @@ class _Pool(AsyncConnectionPool[_Connection]):
             conn.returned_at = time.monotonic()
             if conn.is_shared:
                 self.shared.release()
+            if conn.is_spent:
+                conn.pgconn.finish()  # closed; the pool replaces it
             await super().putconn(conn)
+
+    def distrust(self, conn: _Connection, exc: psycopg.Error) -> None:
+        """Give up a session after an error that says that it, or its server, has had its time.
+
+        After a failover every session from before answers read-only, so all of them go.
+        """
+        if not is_spent(exc):
+            return
+        conn.is_spent = True
+        now_s = time.monotonic()
+        if exc.sqlstate == READ_ONLY and now_s - self._renewed_s >= RENEW_EVERY_S:
+            self._renewed_s = now_s
+            logger.bind(event="db.read_only", cause=str(exc)).warning(
+                "The database takes no writes; all its connections are opened anew"
+            )
+            self._renewing = asyncio.ensure_future(self.drain())
 
     async def _share(self) -> None:
         limit = max(1, self.max_size - self.kept)
@@ -229,20 +262,21 @@ def _make_pool(url: str, options: PoolOptions) -> _Pool:
             await pool.check()
 
     timeout_ms = round(options.statement_timeout_s * 1000)
-    prepare = f"SET statement_timeout = {timeout_ms}; SET timezone = 'UTC'"
+    limits = f"SET statement_timeout = {timeout_ms}"
 
     async def configure(connection: _Connection) -> None:
-        adapt(connection)
-        await connection.execute(prepare.encode())
+        await prepare(connection, url)
+        await connection.execute(limits.encode())
 
     pool = _Pool(
         url,
         connection_class=_Connection,
         kwargs={
+            **arguments(url),
             "autocommit": True,
             "application_name": options.application_name,
             "connect_timeout": CONNECT_TIMEOUT_S,
-            "cursor_factory": timed_cursor(options.slow_query_s),
+            "cursor_factory": timed_cursor(options.slow_query_s, _distrust),
             **KEEPALIVE,
         },
         min_size=options.pool_min,
@@ -260,6 +294,11 @@ def _make_pool(url: str, options: PoolOptions) -> _Pool:
     pool.loans = Loans(options.hold_limit_s)
     pool.kept = min(options.kept_for_orders, options.pool_max - 1)
     return pool
+
+
+def _distrust(connection: psycopg.AsyncConnection[Any], exc: psycopg.Error) -> None:
+    if isinstance(connection, _Connection) and connection.lender is not None:
+        connection.lender.distrust(connection, exc)
 
 
 async def _look_at_one_that_rested(connection: _Connection) -> None:

@@ -32,7 +32,9 @@ from daemon.embedded_home import (
     make_root,
     socket_directory,
 )
+from jobs.errors import Permanent
 from jobs.spec import Sleep
+from jobs.store.connecting import connect_blocking, peer_pid
 
 SETTINGS: Mapping[str, str] = {
     "listen_addresses": "",
@@ -112,6 +114,7 @@ class EmbeddedPostgres:
         Raises DataDirectoryBusy when another owner has it, EmbeddedError for everything else.
         """
         deadline = time.monotonic() + timeout_s
+        drop_libpq_variables()
         self._settle()
         try:
             self._create_cluster()
@@ -273,16 +276,47 @@ class EmbeddedPostgres:
     def _await_answer(self, deadline: float) -> None:
         while self._process is not None and self._process.poll() is None:
             try:
-                with psycopg.connect(self.url, connect_timeout=2) as connection:
-                    connection.execute("SELECT 1")
+                with connect_blocking(self.url, connect_timeout=2) as connection:
+                    prove_ours(connection, self._data)
             except psycopg.OperationalError:
                 if time.monotonic() > deadline:
                     raise EmbeddedError(f"Postgres does not answer; see {self._log}") from None
                 time.sleep(POLL_S)
+            except Permanent as exc:
+                raise EmbeddedError(str(exc)) from exc
             else:
                 return
         tail = _tail(self._log.read_bytes())
         raise EmbeddedError(f"Postgres stopped at its start; {self._log} ends with: {tail}")
+
+
+def drop_libpq_variables() -> None:
+    """Take every PG* variable out of this process: they are meant for another server.
+
+    libpq lets PGHOSTADDR, PGSERVICE or PGOPTIONS decide where a connection goes and how it reads.
+    """
+    found = sorted(name for name in os.environ if name.startswith("PG"))
+    for name in found:
+        del os.environ[name]
+    if found:
+        logger.bind(event="database.environment", variables=found).info(
+            "Variables of libpq are ignored: the database is our own"
+        )
+
+
+def prove_ours(connection: psycopg.Connection, data: Path) -> None:
+    """Raise EmbeddedError unless the server is the one that runs on `data`."""
+    listener = peer_pid(connection.fileno())
+    try:
+        postmaster = int((data / "postmaster.pid").read_bytes().split()[0])
+    except (OSError, ValueError, IndexError):
+        postmaster = None
+    # 0: it lives in a process namespace that we cannot see; its socket is in our folder
+    if listener is None or (listener and listener != postmaster):
+        raise EmbeddedError(
+            f"the server that answers (process {listener or 'unknown'}) does not run on {data}: "
+            "another Postgres took its place, or PG* variables lead elsewhere (`env | grep ^PG`)"
+        )
 
 
 def address_at(sockets: Path) -> str:

@@ -3,6 +3,7 @@
 import psycopg
 
 from jobs.errors import Unavailable
+from jobs.store.connecting import connect
 
 WITHIN_S = 2
 
@@ -10,7 +11,7 @@ WITHIN_S = 2
 async def reach(url: str) -> None:
     """Connect once, apart from the pool. Raises Unavailable with the server's own words."""
     try:
-        connection = await psycopg.AsyncConnection.connect(url, connect_timeout=WITHIN_S)
+        connection = await connect(url, connect_timeout=WITHIN_S)
     except psycopg.OperationalError as error:
         cause = str(error).strip().rpartition("\n")[2].strip()
         raise Unavailable("the database takes no connection", cause=cause) from None

@@ -3,12 +3,12 @@
 import hashlib
 import re
 import time
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Self
 
 from loguru import logger
-from psycopg import AsyncConnection, AsyncCopy, AsyncCursor
+from psycopg import AsyncConnection, AsyncCopy, AsyncCursor, Error
 from psycopg.abc import Params
 from psycopg.copy import AsyncWriter
 from psycopg.rows import TupleRow
@@ -38,8 +38,16 @@ def fingerprint(statement: str) -> str:
     return hashlib.sha256(normalized(statement).encode()).hexdigest()[:12]
 
 
-def timed_cursor(limit_s: float) -> type[AsyncCursor[TupleRow]]:
-    """A psycopg cursor that logs `db.slow_query` for what takes `limit_s` seconds or longer."""
+OnError = Callable[[AsyncConnection[Any], Error], None]
+
+
+def timed_cursor(
+    limit_s: float, on_error: OnError = lambda _connection, _error: None
+) -> type[AsyncCursor[TupleRow]]:
+    """A psycopg cursor that logs `db.slow_query` for what takes `limit_s` seconds or longer.
+
+    `on_error` is told of every error of a statement, with its connection.
+    """
 
     class TimedCursor(AsyncCursor[TupleRow]):
         """A cursor that knows how long its statements took."""
@@ -53,21 +61,15 @@ def timed_cursor(limit_s: float) -> type[AsyncCursor[TupleRow]]:
             binary: bool | None = None,
         ) -> Self:
             """Execute; see psycopg."""
-            began = time.monotonic()
-            try:
+            with self._watched(query):
                 return await super().execute(query, params, prepare=prepare, binary=binary)
-            finally:
-                self._note(query, time.monotonic() - began)
 
         async def executemany(
             self, query: Any, params_seq: Iterable[Params], *, returning: bool = False
         ) -> None:
             """Execute for each parameters; see psycopg."""
-            began = time.monotonic()
-            try:
+            with self._watched(query):
                 await super().executemany(query, params_seq, returning=returning)
-            finally:
-                self._note(query, time.monotonic() - began)
 
         @asynccontextmanager
         async def copy(
@@ -78,16 +80,22 @@ def timed_cursor(limit_s: float) -> type[AsyncCursor[TupleRow]]:
             writer: AsyncWriter | None = None,
         ) -> AsyncIterator[AsyncCopy]:
             """COPY; see psycopg."""
-            began = time.monotonic()
-            try:
+            with self._watched(statement):
                 async with super().copy(statement, params, writer=writer) as copy:
                     yield copy
-            finally:
-                self._note(statement, time.monotonic() - began)
 
-        def _note(self, query: Any, took_s: float) -> None:
-            if took_s >= limit_s:
-                _log(_as_text(query, self.connection), took_s, self.rowcount)
+        @contextmanager
+        def _watched(self, query: Any) -> Iterator[None]:
+            began = time.monotonic()
+            try:
+                yield
+            except Error as exc:
+                on_error(self.connection, exc)
+                raise
+            finally:
+                took_s = time.monotonic() - began
+                if took_s >= limit_s:
+                    _log(_as_text(query, self.connection), took_s, self.rowcount)
 
     return TimedCursor
 

@@ -25,7 +25,7 @@ SERIALIZABLE_ATTEMPTS = 10
 CONFLICTS = frozenset({"40001", "40P01"})  # serialization failure, deadlock
 TRY_AGAIN = CONFLICTS | {"55P03", "57014"}  # lock not available, statement timeout
 LOST_CLASSES = frozenset({"08", "28", "53"})  # connection, authorization, resources
-LOST_CODES = frozenset({"3D000", "57P01", "57P02", "57P03", "57P05", "25P03", "25006"})
+LOST_CODES = frozenset({"3D000", "57P01", "57P02", "57P03", "57P04", "57P05", "25P03", "25006"})
 
 
 class PoolExhausted(Unavailable):

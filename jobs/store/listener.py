@@ -11,9 +11,9 @@ import psycopg
 from loguru import logger
 
 from jobs.spec import Sleep
+from jobs.store.connecting import connect, ping
 
 APPLICATION_NAME = "upbitd-settings"
-CONNECT_TIMEOUT_S = 5
 RECONNECT_S = 0.5
 PING_EVERY_S = 10.0
 PING_TIMEOUT_S = 5.0
@@ -51,12 +51,7 @@ async def listen(url: str, ears: Mapping[str, Ear], *, sleep: Sleep = asyncio.sl
 
 
 async def _listen_once(url: str, ears: Mapping[str, Ear]) -> None:
-    connection = await psycopg.AsyncConnection.connect(
-        url,
-        autocommit=True,
-        application_name=APPLICATION_NAME,
-        connect_timeout=CONNECT_TIMEOUT_S,
-    )
+    connection = await connect(url, application_name=APPLICATION_NAME)
     async with connection:
         for channel in ears:
             await connection.execute(f"LISTEN {channel}".encode())
@@ -69,4 +64,4 @@ async def _listen_once(url: str, ears: Mapping[str, Ear]) -> None:
                     "INFO" if note.channel == "settings_changed" else "DEBUG", "a row changed"
                 )
             async with asyncio.timeout(PING_TIMEOUT_S):  # a silent peer may be a dead one
-                await connection.execute("SELECT 1")
+                await ping(connection)

@@ -24,7 +24,7 @@ class _CleanText(StrDumperUnknown):
             return super().dump(clean(obj))
 
 
-def adapt(connection: psycopg.AsyncConnection[Any]) -> None:
+def adapt(connection: psycopg.AsyncConnection[Any] | psycopg.Connection[Any]) -> None:
     """Let `connection` write every str and every JSON value."""
     connection.adapters.register_dumper(str, _CleanText)
     set_json_dumps(dumps, connection)
