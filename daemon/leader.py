@@ -20,8 +20,10 @@ import psycopg
 from loguru import logger
 from psycopg import sql
 
+from daemon.blockers import ADVISORY_HOLDER, advisory, describe
 from jobs.errors import JobError, Unavailable
 from jobs.spec import boot_s
+from jobs.store.connecting import connect
 from jobs.store.fence import Fence
 
 TRY_EVERY_S = 0.25
@@ -133,12 +135,7 @@ async def leading(claim: Claim, *, wait: bool) -> AsyncIterator[Leadership]:
     database is away.
     """
     try:
-        session = await psycopg.AsyncConnection.connect(
-            claim.dsn,
-            autocommit=True,
-            application_name=application_name(claim.session),
-            connect_timeout=5,
-        )
+        session = await connect(claim.dsn, application_name=application_name(claim.session))
     except psycopg.OperationalError as error:
         raise Unavailable("database away", error=str(error)) from error
     try:
@@ -159,16 +156,22 @@ async def _lock(session: psycopg.AsyncConnection, claim: Claim, *, wait: bool) -
         if row is not None and row[0]:
             return
         if not wait:
-            raise NotLeader("another instance holds the lock of this account")
+            holder = await _describe_holder(session, claim)
+            raise NotLeader(f"another instance holds the lock of this account: {holder}")
         if not said:
-            logger.bind(event="leader.standby").info("Another instance leads; standing by")
+            who = await _describe_holder(session, claim)
+            logger.bind(event="leader.standby", holder=who).info(
+                "Another instance leads; standing by"
+            )
             said = True
-        holder = await _lease(session, claim)
-        if holder is not None and seen.silent_s(holder) >= TAKE_OVER_AFTER_S:
-            logger.bind(event="leader.silent", epoch=holder.epoch).warning(
+        lease = await _lease(session, claim)
+        if lease is not None and seen.silent_s(lease) >= TAKE_OVER_AFTER_S:
+            who = await _describe_holder(session, claim)
+            logger.bind(event="leader.silent", epoch=lease.epoch, holder=who).warning(
                 "The leader renews nothing; taking over"
             )
-            await _end_sessions(session, holder.session)
+            await _end_sessions(session, lease.session)
+            await _end_holder(session, claim)
             seen = _Seen()
         else:
             await asyncio.sleep(TRY_EVERY_S)
@@ -212,6 +215,24 @@ async def _end_sessions(session: psycopg.AsyncConnection, name: str) -> None:
         " AND datname = current_database() AND pid <> pg_backend_pid()",
         (application_name(name),),
     )
+
+
+async def _holder(session: psycopg.AsyncConnection, claim: Claim) -> psycopg.rows.TupleRow | None:
+    asked = await session.execute(ADVISORY_HOLDER.encode(), advisory(claim.key))
+    return await asked.fetchone()
+
+
+async def _describe_holder(session: psycopg.AsyncConnection, claim: Claim) -> str:
+    return describe(await _holder(session, claim))
+
+
+async def _end_holder(session: psycopg.AsyncConnection, claim: Claim) -> None:
+    """End the session that holds the lock of a leader who renews nothing, under whatever name.
+
+    A pooler keeps sessions alive whose client is gone, and their locks with them.
+    """
+    if (row := await _holder(session, claim)) is not None:
+        await session.execute("SELECT pg_terminate_backend(%s)", (row[0],))
 
 
 async def _next_epoch(session: psycopg.AsyncConnection, claim: Claim) -> int:

@@ -19,14 +19,20 @@ from sqlalchemy import Connection, create_engine, event, text
 from sqlalchemy.exc import PendingRollbackError
 from sqlalchemy.pool import NullPool
 
-from jobs.errors import Unavailable
+from daemon.blockers import ADVISORY_HOLDER, Blockers, advisory, describe
+from jobs.errors import Transient, Unavailable
+from jobs.store.connecting import connect_blocking
 from jobs.store.db import translated
 
 MIGRATION_LOCK = 0x7570_6269_7464  # "upbitd": one migrator at a time in a database
 APPLICATION_NAME = "upbitd-migrate"
-CONNECT_TIMEOUT_S = 5
 TRY_LOCK_S = 0.05
 SHOWN_CHARACTERS = 100
+LOCK_TIMEOUT_S = 1.0
+"""Whoever wants a table while we wait for ACCESS EXCLUSIVE waits behind us, orders too."""
+PATIENCE_S = 60.0
+FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 5.0
+LOCK_NOT_AVAILABLE = "55P03"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,19 +61,43 @@ Watch = Callable[[Step], None]
 """Called before each statement of a migration."""
 
 
-def upgrade(url: str, watch: Watch | None = None) -> None:
+def upgrade(url: str, watch: Watch | None = None, *, patience_s: float = PATIENCE_S) -> None:
     """Bring the database to head; a second migrator waits for the first. Raises Unavailable.
 
-    May be killed at any statement: the next call goes on from there.
+    May be killed at any statement: the next call goes on from there. A table that others hold is
+    waited for in short tries; after `patience_s` seconds Unavailable names who holds it.
     """
-    with _migrating(url, watch) as config:
-        command.upgrade(config, "head")
+    _patiently(url, watch, patience_s, lambda config: command.upgrade(config, "head"))
 
 
-def downgrade(url: str, revision: str, watch: Watch | None = None) -> None:
+def downgrade(
+    url: str, revision: str, watch: Watch | None = None, *, patience_s: float = PATIENCE_S
+) -> None:
     """Take the database back to `revision` (`base`: nothing is left). Raises Unavailable."""
-    with _migrating(url, watch) as config:
-        command.downgrade(config, revision)
+    _patiently(url, watch, patience_s, lambda config: command.downgrade(config, revision))
+
+
+def _patiently(
+    url: str, watch: Watch | None, patience_s: float, move: Callable[[Config], None]
+) -> None:
+    """Move the schema, and again from where it stopped while others hold what it needs."""
+    deadline_s, wait_s = time.monotonic() + patience_s, FIRST_WAIT_S
+    blockers = Blockers(url, APPLICATION_NAME)
+    while True:
+        try:
+            with blockers.watching(), _migrating(url, watch, deadline_s) as config:
+                move(config)
+        except Transient as exc:
+            if exc.context.get("sqlstate") != LOCK_NOT_AVAILABLE:
+                raise
+            if time.monotonic() + wait_s > deadline_s:
+                raise Unavailable(
+                    f"a migration waits for a table that others hold: {blockers}"
+                ) from exc
+            time.sleep(wait_s)
+            wait_s = min(2 * wait_s, LONGEST_WAIT_S)
+        else:
+            return
 
 
 def head() -> str:
@@ -93,9 +123,11 @@ def status(url: str) -> Status:
 
 
 @contextmanager
-def _migrating(url: str, watch: Watch | None) -> Iterator[Config]:
+def _migrating(url: str, watch: Watch | None, deadline_s: float) -> Iterator[Config]:
     with _connected(url) as connection:
-        _lock(connection)
+        _lock(connection, deadline_s)
+        connection.execute(text(f"SET lock_timeout = '{round(LOCK_TIMEOUT_S * 1000)}ms'"))
+        connection.commit()
         if watch is not None:
             _report(connection, watch)
         config = _config()
@@ -112,12 +144,17 @@ def _report(connection: Connection, watch: Watch) -> None:
     event.listen(connection, "before_cursor_execute", before)
 
 
-def _lock(connection: Connection) -> None:
+def _lock(connection: Connection, deadline_s: float) -> None:
     """Wait for the lock by trying: a statement that waits holds a snapshot, and an index that is
     built concurrently waits for all snapshots, its own migrator's rivals included.
+
+    Raises Unavailable with the name of who holds it.
     """
     attempt = text("SELECT pg_try_advisory_lock(:key)")
     while not connection.execute(attempt, {"key": MIGRATION_LOCK}).scalar_one():
+        if time.monotonic() > deadline_s:
+            row = connection.exec_driver_sql(ADVISORY_HOLDER, advisory(MIGRATION_LOCK)).first()
+            raise Unavailable(f"another migration holds the lock: {describe(row)}")
         connection.rollback()
         time.sleep(TRY_LOCK_S)
     connection.commit()  # the lock is the session's and outlives every transaction
@@ -126,9 +163,7 @@ def _lock(connection: Connection) -> None:
 @contextmanager
 def _connected(url: str) -> Iterator[Connection]:
     def connect() -> psycopg.Connection:
-        return psycopg.connect(
-            url, application_name=APPLICATION_NAME, connect_timeout=CONNECT_TIMEOUT_S
-        )
+        return connect_blocking(url, application_name=APPLICATION_NAME)
 
     engine = create_engine("postgresql+psycopg://", creator=connect, poolclass=NullPool)
     with translated(), engine.connect() as connection:
