@@ -12,6 +12,7 @@ from daemon.config import Config
 from daemon.findings import Finding, fault, name_of, note, ok, warning
 from jobs.errors import JobError, Unauthorized
 from jobs.gates import Gates
+from jobs.gemini.advice import advice_on
 from jobs.gemini.client import Connection, open_model
 from jobs.spec import Clock
 from jobs.upbit.client import UpbitClient
@@ -220,12 +221,17 @@ async def _probe(connection: Connection, clock: Clock) -> Finding:
         return fault(GEMINI, f"{connection.sdk} cannot be loaded: {error}", mend)
     except Unauthorized as error:
         mend = "make a key at https://aistudio.google.com/apikey and set GEMINI_API_KEY"
-        return fault(GEMINI, f"the key is not accepted: {error.name}", mend)
+        said = f"the key is not accepted: {error.name}"
+        return fault(GEMINI, said, advice_on(error) or mend)
     except JobError as error:
-        if not name_of(error):
+        advice = advice_on(error)
+        if name_of(error):
+            said = f"{connection.model} is refused: {name_of(error)}"
+            return fault(GEMINI, said, advice or "set gemini.model to one that `models.list` names")
+        if advice is None:
             raise
-        mend = "set gemini.model to one that `models.list` names"
-        return fault(GEMINI, f"{connection.model} is refused: {name_of(error)}", mend)
+        why = error.context.get("why")
+        return fault(GEMINI, f"{error.args[0]}: {why}" if why else str(error.args[0]), advice)
     return ok(GEMINI, f"takes the key and knows {connection.model}")
 
 

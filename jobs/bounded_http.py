@@ -16,6 +16,24 @@ class TooLong(httpx.RequestError):
     """The answer is longer than it may be; nothing was made of it."""
 
 
+def words_of(exc: BaseException, longest: int = 200) -> str:
+    """What the transport says of a failure, its innermost cause included, on one line.
+
+    httpx says "All connection attempts failed" where the cause names a refused port, a bad
+    certificate or a wrong clock, and only those tell what to mend.
+    """
+    cause = exc
+    for _ in range(10):
+        inner = cause.__cause__ or cause.__context__
+        if inner is None:
+            break
+        cause = inner
+    told = f"{type(exc).__name__}: {exc}".rstrip(": ")
+    if str(cause) and str(cause) not in told:
+        told = f"{told}: {cause}"
+    return one_line(told, longest)
+
+
 class Unpacking:
     """Collects a body as it comes and counts it unpacked: 400 KB of gzip can be 400 MB.
 

@@ -1,27 +1,43 @@
 """google-genai as a Wire: REST over our own httpx client, one request a call, nothing retried.
 
-The answer is taken from httpx as it came (status, headers, bytes), not from the SDK's parsed
-object: unknown fields survive, and a body that the SDK cannot parse is still an answer.
+The answer is taken from httpx as it came (status, headers, bytes within a bound), and the SDK gets
+an empty object in its place: unknown fields survive, and no answer is too large or too odd for it.
 """
 
-import json
 import ssl
 import warnings
 from collections.abc import Awaitable
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import httpx
 from google import genai
 from google.genai import types
 
+from jobs.bounded_http import BoundedClient, words_of
 from jobs.errors import NotSent, Unavailable
-from jobs.gemini.model import Exchange, Request, thinking_for
+from jobs.gemini.model import FOR_THE_SDK, MOST_BYTES, Exchange, Request, thinking_for
 
 if TYPE_CHECKING:
     from jobs.gemini.client import Connection
 
 CONNECTIONS = httpx.Limits(max_connections=4, max_keepalive_connections=2)
+
+
+class _Http(BoundedClient):
+    """Keeps each answer for `seen` and hands on one without content."""
+
+    def __init__(self, seen: ContextVar[list[httpx.Response]], **options: Any) -> None:
+        super().__init__(most_bytes=MOST_BYTES, **options)
+        self._seen = seen
+
+    async def send(self, request: httpx.Request, **options: Any) -> httpx.Response:
+        response = await super().send(request, **options)
+        self._seen.get().append(response)
+        headers = {"content-type": "application/json"}
+        return httpx.Response(
+            response.status_code, headers=headers, content=FOR_THE_SDK, request=response.request
+        )
 
 
 class GenaiWire:
@@ -33,11 +49,11 @@ class GenaiWire:
         )
         self._seen: ContextVar[list[httpx.Response]] = ContextVar("seen")
         trust = ssl.create_default_context()
-        self._http = httpx.AsyncClient(
+        self._http = _Http(
+            self._seen,
             verify=trust,
             limits=CONNECTIONS,
             timeout=connection.timeout_s,
-            event_hooks={"response": [self._see]},
             mounts=dict.fromkeys(("all://127.0.0.1", "all://localhost")),  # never through a proxy
         )
         # an injected client keeps the SDK from switching to aiohttp where that is installed; the
@@ -79,24 +95,25 @@ class GenaiWire:
         await self._http.aclose()
         self._unused.close()
 
-    async def _see(self, response: httpx.Response) -> None:
-        self._seen.get().append(response)
-
     async def _carry(self, call: Awaitable[object]) -> Exchange:
         seen: list[httpx.Response] = []
         token = self._seen.set(seen)
         try:
             await call
         except httpx.ConnectError as exc:
-            raise NotSent("no connection to Gemini", may_be_billed=False) from exc
+            raise NotSent(
+                "no connection to Gemini", why=words_of(exc), may_be_billed=False
+            ) from exc
         except (httpx.ConnectTimeout, httpx.PoolTimeout) as exc:
-            raise NotSent("no connection to Gemini in time", may_be_billed=False) from exc
+            raise NotSent(
+                "no connection to Gemini in time", why=words_of(exc), may_be_billed=False
+            ) from exc
         except httpx.HTTPError as exc:
             raise Unavailable(
-                "the connection to Gemini broke", why=type(exc).__name__, may_be_billed=True
+                "the connection to Gemini broke", why=words_of(exc), may_be_billed=True
             ) from exc
         except Exception:
-            # an error status, or a body that the SDK cannot parse: the answer itself tells
+            # an error status: the answer itself tells
             if not seen:
                 raise
         finally:
@@ -127,12 +144,7 @@ def _thinking(model: str) -> types.ThinkingConfig | None:
 
 
 def _exchange(response: httpx.Response) -> Exchange:
-    try:
-        body = json.loads(response.content)
-    except (ValueError, RecursionError):
-        body = None
-    headers = {name.lower(): value for name, value in response.headers.items()}
-    return Exchange(status=response.status_code, headers=headers, body=body)
+    return Exchange.of(response.status_code, response.headers, response.content)
 
 
 def _ms(seconds: float) -> int:

@@ -1,13 +1,13 @@
 """google-generativeai 0.8 as a Wire: REST in a worker thread, nothing retried.
 
 The SDK is out of support and drops fields that billing needs (modelVersion, thinking tokens), so
-the answer is taken from its HTTP session as it came. It cannot steer thinking. Its configuration
+the answer is taken from its HTTP session, within a bound, and the SDK gets an empty object in its
+place. It cannot steer thinking. Its configuration
 is global to the process: one LegacyWire at a time.
 """
 
 import asyncio
 import functools
-import json
 import threading
 import warnings
 from collections.abc import Callable
@@ -15,11 +15,15 @@ from concurrent.futures import Future, wait
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+import httpx
 import requests
 from requests import exceptions
+from urllib3.exceptions import HTTPError, ReadTimeoutError
 
-from jobs.errors import NotSent, Unavailable
-from jobs.gemini.model import Exchange, Request
+from jobs.bounded_http import Unpacking, words_of
+from jobs.errors import JobError, NotSent, Unavailable
+from jobs.gemini.model import FOR_THE_SDK, MOST_BYTES, Exchange, Request
+from jobs.untrusted import one_line
 
 if TYPE_CHECKING:
     from jobs.gemini.client import Connection
@@ -30,6 +34,9 @@ with warnings.catch_warnings():
     warnings.filterwarnings("ignore", r"You are using a Python version", FutureWarning)
     import google.generativeai as genai
     from google.generativeai import client as sdk_clients
+
+
+CHUNK_BYTES = 64 * 1024
 
 
 class LegacyWire:
@@ -52,6 +59,7 @@ class LegacyWire:
         is_local = urlsplit(connection.base_url).hostname in ("127.0.0.1", "localhost")
         for session in self._sessions:
             session.hooks["response"].append(self._see)
+            session.headers["Accept-Encoding"] = "gzip"  # what we unpack ourselves we can stop
             session.trust_env = not is_local  # never through a proxy
             session._refresh_status_codes = ()  # else a 401 is asked three times
 
@@ -88,20 +96,26 @@ class LegacyWire:
         return await asyncio.wrap_future(done)
 
     def _see(self, response: requests.Response, **_: Any) -> None:
-        self._seen.responses.append(response)
+        """Read the answer, no further than its bound, before the session does."""
+        content = _bounded_content(response)
+        self._seen.exchanges.append(Exchange.of(response.status_code, response.headers, content))
+        response._content = FOR_THE_SDK
+        response._content_consumed = True
 
     def _carry(self, call: Callable[[], object]) -> Exchange:
-        seen: list[requests.Response] = []
-        self._seen.responses = seen
+        seen: list[Exchange] = []
+        self._seen.exchanges = seen
         try:
             call()
+        except JobError:
+            raise
         except exceptions.RequestException as exc:
             raise _broken(exc) from exc
         except Exception:
-            # an error status, or a body that the SDK cannot parse: the answer itself tells
+            # an error status: the answer itself tells
             if not seen:
                 raise
-        return _exchange(seen[-1])
+        return seen[-1]
 
 
 def _generate(request: Request) -> None:
@@ -124,26 +138,40 @@ def _generate(request: Request) -> None:
 
 def _broken(exc: exceptions.RequestException) -> NotSent | Unavailable:
     cause = getattr(exc.args[0], "reason", None) if exc.args else None
+    why = one_line(f"{type(exc).__name__}: {cause or exc}", 200)
     never_connected = type(cause).__name__ in {
         "NewConnectionError",
         "NameResolutionError",
         "ConnectTimeoutError",
     }
     if never_connected:
-        return NotSent("no connection to Gemini", may_be_billed=False)
+        return NotSent("no connection to Gemini", why=why, may_be_billed=False)
     timed_out = isinstance(exc, exceptions.Timeout)
     return Unavailable(
         "the connection to Gemini broke",
-        why=type(exc).__name__,
+        why=why,
         timed_out=timed_out,
         may_be_billed=True,
     )
 
 
-def _exchange(response: requests.Response) -> Exchange:
+def _bounded_content(response: requests.Response) -> bytes:
+    """The unpacked body. Raises Unavailable for one that is too long or not what it says."""
     try:
-        body = json.loads(response.content)
-    except (ValueError, RecursionError):
-        body = None
-    headers = {name.lower(): value for name, value in response.headers.items()}
-    return Exchange(status=response.status_code, headers=headers, body=body)
+        body = Unpacking(response.headers.get("content-encoding"), MOST_BYTES)
+        for chunk in response.raw.stream(CHUNK_BYTES, decode_content=False):
+            body.take(chunk)
+        return body.whole()
+    except httpx.RequestError as exc:
+        response.close()
+        raise Unavailable(
+            "the connection to Gemini broke", why=words_of(exc), may_be_billed=True
+        ) from exc
+    except (OSError, HTTPError) as exc:  # of urllib3, whose errors requests would have wrapped
+        timed_out = isinstance(exc, ReadTimeoutError)
+        raise Unavailable(
+            "the connection to Gemini broke",
+            why=words_of(exc),
+            timed_out=timed_out,
+            may_be_billed=True,
+        ) from exc

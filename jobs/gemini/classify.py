@@ -24,14 +24,14 @@ from jobs.errors import (
     WaitSource,
 )
 from jobs.gemini.model import Exchange, Reply, Usage
+from jobs.untrusted import LONGEST_WAIT_S, clean
 
 PACIFIC = ZoneInfo("America/Los_Angeles")
 """Where the day of Google's per-day quotas ends."""
 
-LONGEST_WAIT_S = 7 * 86400.0
-"""A longer wait is a mistake of the server's, and would overflow a timedelta one day."""
-
 LONGEST_MESSAGE = 300
+LONGEST_STRING = 4000
+"""Google's longest messages, which name every quota that is used up, have about 1,500."""
 MOST_TOKENS = 10_000_000
 """More than any model takes or gives: a bill beyond it is a mistake or a lie."""
 MODEL_NAME = re.compile(r"^[\w.-]{1,100}$", re.ASCII)
@@ -165,7 +165,7 @@ def _retry_after(value: str, now: datetime) -> float | None:
     except ValueError:
         try:
             seconds = (parsedate_to_datetime(value) - now).total_seconds()
-        except (ValueError, TypeError):  # no date, or one without a zone
+        except (ValueError, TypeError, OverflowError):  # no date, or one without a zone
             return None
     return max(0.0, seconds) if math.isfinite(seconds) else None
 
@@ -231,4 +231,5 @@ def _sequence(value: object) -> Sequence[object]:
 
 
 def _string(value: object) -> str:
-    return value if isinstance(value, str) else ""
+    """A foreign text, clean and short; "" for anything else. What the model says is `_text`."""
+    return clean(value[:LONGEST_STRING]) if isinstance(value, str) else ""

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, TypeVar
 
-from jobs.errors import Transient, Unavailable
+from jobs.errors import JobError, Transient, Unavailable
 from jobs.gates import Gates
 from jobs.gemini import classify
+from jobs.gemini.advice import advice_on
 from jobs.gemini.model import Exchange, Reply, Request, Wire
 from jobs.spec import Clock, count_api_call
 
@@ -89,8 +90,11 @@ class GeminiClient:
             raise Unavailable(
                 "Gemini gave no answer in time", limit_s=limit_s, timed_out=True, may_be_billed=True
             ) from exc
-        except Transient as exc:
-            self._keep_wait(exc)
+        except JobError as exc:
+            if isinstance(exc, Transient):
+                self._keep_wait(exc)
+            if (advice := advice_on(exc)) is not None:
+                exc.context["advice"] = advice
             raise
         finally:
             self._in_flight -= 1

@@ -16,7 +16,7 @@ from uuid import uuid4
 import httpx
 from loguru import logger
 
-from jobs.bounded_http import BoundedClient
+from jobs.bounded_http import BoundedClient, words_of
 from jobs.errors import (
     BadData,
     Banned,
@@ -209,7 +209,7 @@ class Sender:
     def _silence(
         kind: type[Transient], message: str, attempt: _Attempt, exc: Exception
     ) -> Transient:
-        cause = f"{type(exc).__name__}: {exc}".rstrip(": ")
+        cause = words_of(exc)
         _bound(attempt, None).bind(cause=cause).warning("upbit did not answer")
         return kind(message, cause=cause, call=attempt.call.name, request_id=attempt.request_id)
 

@@ -12,6 +12,7 @@ import psycopg
 import pytest
 import typer
 from fixtures.gemini import GeminiServer
+from fixtures.raw_http import Raw, RawServer
 from fixtures.venue import Venue
 from typer.testing import CliRunner
 
@@ -400,3 +401,46 @@ def test_a_configuration_that_cannot_be_read_is_the_one_fault(doctor: Callable[.
     assert result.exit_code == 1
     assert "daemon.timezone = 'Mars'" in result.stdout
     assert fault("configuration", "x", "y").level == "fault"
+
+
+@pytest.mark.parametrize(
+    ("error", "mend"),
+    [
+        (
+            {
+                "code": 403,
+                "status": "PERMISSION_DENIED",
+                "message": "disabled",
+                "details": [
+                    {
+                        "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+                        "reason": "SERVICE_DISABLED",
+                    }
+                ],
+            },
+            "enable the Generative Language API",
+        ),
+        (
+            {
+                "code": 400,
+                "status": "FAILED_PRECONDITION",
+                "message": "User location is not supported for the API use.",
+            },
+            "available-regions",
+        ),
+    ],
+)
+async def test_the_doctor_tells_what_mends_a_refusal(
+    raw_server: RawServer, error: dict[str, Any], mend: str
+) -> None:
+    body = json.dumps({"error": error}).encode()
+    raw_server.answer = lambda _: Raw(body=body, status=int(error["code"]))
+    found = await gemini(gemini_config(raw_server.url, "AIzaSyNoKey"), now)
+    assert (found[-1].level, mend in str(found[-1].mend)) == ("fault", True)
+
+
+async def test_the_doctor_keeps_the_transport_s_words(unused_url: str) -> None:
+    found = await gemini(gemini_config(unused_url, "AIzaSyNoKey"), now)
+    assert found[-1].level == "fault"
+    assert "Connect call failed" in found[-1].said
+    assert "gemini.base_url" in str(found[-1].mend)
