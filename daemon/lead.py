@@ -21,6 +21,7 @@ from itertools import islice
 
 from loguru import logger
 
+from daemon import start_up
 from daemon.board import JobBoard
 from daemon.config import Config
 from daemon.controls import Controls
@@ -152,6 +153,7 @@ async def _lead(duty: Duty, leadership: Leadership, stop: Stop) -> None:
         await lead.begin(begin)
         duty.status.leading()
         logger.bind(event="daemon.ready", epoch=leadership.epoch).info("Ready")
+        lead.start_up()
         await over.wait()
     finally:
         watch.cancel()
@@ -179,6 +181,7 @@ class _Lead:
         self._leadership = leadership
         self._clock = clock
         self._news: set[asyncio.Task[None]] = set()
+        self._wanted: frozenset[str] = frozenset()
         self.scheduler = Scheduler(
             Listener(
                 due=self._due,
@@ -200,11 +203,16 @@ class _Lead:
         for job, each in (await job_controls.read(duty.database)).items():
             if each.follow_up_at is not None and each.follow_up_at > after and self._knows(job):
                 self.scheduler.once(job, each.follow_up_at)
+        self._wanted = await start_up.wanted(duty.database, duty.schedules, after)
         await duty.controls.attach(self)
         duty.board.scheduled(duty.schedules, after)
         self.scheduler.start(duty.schedules, after)
         if self.shift.beside is not None:
             self._beside = asyncio.create_task(self.shift.beside(), name="beside the jobs")
+
+    def start_up(self) -> None:
+        """Begin with a slot of its own where a job would have to wait for its next one."""
+        self._tell(start_up.run(self._wanted, self.shift.runner, self.scheduler.instant_now))
 
     def end(self) -> None:
         """Hand over nothing any more."""

@@ -29,6 +29,7 @@ from jobs.untrusted import clean, cut
 Outcome = Literal["ok", "failed", "timeout", "deferred", "cancelled"]
 MISSED = "missed"
 PAUSED = "paused"
+START_UP = "start-up"
 EXHAUSTED = "retries exhausted"
 NO_BUDGET = "retry budget spent"
 LONGEST_ERROR = 4000
@@ -162,6 +163,18 @@ class Runner:
         else:
             self._begin(job, instant)
 
+    def start_up(self, job: str, instant: datetime) -> bool:
+        """Run a slot that a start of the daemon asks for, unless the job is paused or busy."""
+        if self._is_over or job in self._paused or job in self._running:
+            return False
+        self._begin(job, instant, START_UP)
+        return True
+
+    async def until_ended(self, job: str) -> None:
+        """Wait until the job's present run has ended; at once when there is none."""
+        if (task := self._running.get(job)) is not None:
+            await asyncio.wait([task])
+
     async def idle(self) -> None:
         """Wait until nothing runs; what is queued counts."""
         while self._running:
@@ -181,8 +194,8 @@ class Runner:
         await asyncio.gather(*tasks, return_exceptions=True)
         return not late
 
-    def _begin(self, job: str, instant: datetime) -> None:
-        slot = new_slot(job, instant)
+    def _begin(self, job: str, instant: datetime, occasion: str | None = None) -> None:
+        slot = new_slot(job, instant, occasion)
         self._unbegun.add(slot)
         task = asyncio.create_task(self.run(slot), name=f"job:{job}")
         self._running[job] = task
@@ -245,7 +258,7 @@ class Runner:
             duration_s=round(span.duration_s, 6),
             success=ending.outcome == "ok",
             outcome=ending.outcome,
-            reason=ending.reason,
+            reason=ending.reason or slot.occasion,
             attempts=progress.attempts,
             waited_s=round(progress.waited_s, 6),
             error_type=None if error is None else type(error).__name__,

@@ -61,6 +61,14 @@ class Schedule:
         due = self.trigger.get_next_fire_time(None, instant + timedelta(microseconds=1))
         return None if due is None else due.astimezone(UTC)
 
+    def newest_until(self, instant: datetime) -> datetime | None:
+        """Return the newest instant not later than `instant`; None for a crontab line."""
+        if not isinstance(self.trigger, IntervalTrigger):
+            return None
+        start: datetime = self.trigger.start_date
+        period: timedelta = self.trigger.interval
+        return start.astimezone(UTC) + (instant - start) // period * period
+
     def between(self, after: datetime, until: datetime) -> Iterator[datetime]:
         """Yield the instants later than `after` and not later than `until`."""
         due = self.next_after(after)

@@ -30,9 +30,9 @@ NOT_IN_ROW = ("success", "lateness_s")
 IN_ROW = tuple(each.name for each in fields(JobMetric) if each.name not in NOT_IN_ROW)
 
 
-def new_slot(job: str, scheduled_at: datetime) -> Slot:
+def new_slot(job: str, scheduled_at: datetime, occasion: str | None = None) -> Slot:
     """Return the slot with a run id of its own."""
-    return Slot(job=job, scheduled_at=scheduled_at, run_id=uuid.uuid4().hex)
+    return Slot(job=job, scheduled_at=scheduled_at, run_id=uuid.uuid4().hex, occasion=occasion)
 
 
 def skipped(slot: Slot, reason: str, at: datetime) -> JobMetric:

@@ -65,11 +65,15 @@ def count_api_call() -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slot:
-    """One due instant of one job. `run_id` names the run in logs and in the ledger."""
+    """One due instant of one job. `run_id` names the run in logs and in the ledger.
+
+    `occasion` says why a slot is there that no schedule named.
+    """
 
     job: str
     scheduled_at: datetime
     run_id: str
+    occasion: str | None = None
 
 
 current_slot: ContextVar[Slot | None] = ContextVar("current_slot", default=None)

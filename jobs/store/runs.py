@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 
-from sqlalchemy import BigInteger, Executable, func, select, update
+from sqlalchemy import BigInteger, Executable, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from jobs.spec import Slot
@@ -133,6 +133,18 @@ async def newest(db: Database) -> dict[str, datetime]:
     query = select(names.c.job, last.c.at).where(names.c.job.is_not(None), last.c.at.is_not(None))
     async with db.begin() as tx:
         return {row[0]: row[1] for row in await tx.execute(query)}
+
+
+async def started_since(db: Database, since: Mapping[str, datetime]) -> frozenset[str]:
+    """Return the jobs with a run that began for a slot at or after the job's instant of `since`."""
+    if not since:
+        return frozenset()
+    any_of = or_(
+        *((job_runs.c.job == job) & (job_runs.c.scheduled_at >= at) for job, at in since.items())
+    )
+    query = select(job_runs.c.job).where(any_of, job_runs.c.started_at.is_not(None)).distinct()
+    async with db.begin() as tx:
+        return frozenset((await tx.execute(query)).scalars())
 
 
 async def newest_repeated(
