@@ -401,6 +401,25 @@ markets = Table(
     Column("cautions", JSONB, nullable=False, server_default=text("'[]'")),
 )
 
+due_exits = Table(
+    "due_exits",
+    metadata,
+    Column("mode", Text, primary_key=True),
+    Column("market", Text, primary_key=True),
+    _text("purpose"),
+    _text("reason"),
+    _instant("since"),
+    Column("attempts", Integer, nullable=False, server_default=text("0")),
+    Column("failed", Integer, nullable=False, server_default=text("0")),
+    Column("too_large", Integer, nullable=False, server_default=text("0")),
+    Column("held", Numeric),
+    Column("sent", Numeric),
+    Column("refusal", Text),
+    Column("cause", Text),
+    Column("told", Text),
+    _maybe_instant("blocked_at"),
+)
+
 leadership = Table(
     "leadership",
     metadata,

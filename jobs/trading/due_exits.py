@@ -23,6 +23,9 @@ BLOCKED_AFTER_S = 60.0
 MOST_HALVINGS = 4
 TOO_LARGE = "volume_too_large"
 OFFLINE = "market_offline"
+DUST = "dust"
+"""Our own word where the exchange would refuse the sale for its small worth."""
+
 _WANT_OF_FUNDS = "insufficient_funds"
 
 
@@ -32,7 +35,8 @@ class DueExit:
 
     `held` and `sent` are the position and the order's volume of the newest attempt, `refusal` the
     exchange's name for refusing it. `failed` counts attempts that sold nothing because of their
-    form, `too_large` those refused for their size. `blocked_at`: a person was told.
+    form, `too_large` those at any price that were refused for their size. `blocked_at` is when a person was told, `told`
+    the cause that was.
     """
 
     purpose: "Purpose"
@@ -45,7 +49,13 @@ class DueExit:
     sent: Decimal | None = None
     refusal: str | None = None
     cause: str | None = None
+    told: str | None = None
     blocked_at: datetime | None = None
+
+    @property
+    def is_dust(self) -> bool:
+        """Whether what is left is worth too little to be sold."""
+        return self.refusal == DUST
 
     @property
     def rung(self) -> int:
@@ -80,7 +90,7 @@ class DueExit:
             self,
             attempts=self.attempts + 1,
             failed=self.failed + is_form,
-            too_large=self.too_large + (refusal == TOO_LARGE),
+            too_large=self.too_large + (refusal == TOO_LARGE and self.rung >= LAST_RUNG),
             held=held,
             sent=sent,
             refusal=refusal,
@@ -90,4 +100,10 @@ class DueExit:
         """The exit as it stands with `held` left: an order that sold a part has not failed."""
         if self.held is None or held >= self.held:
             return self
-        return replace(self, held=held, failed=max(self.failed - 1, 0), refusal=None)
+        return replace(
+            self,
+            held=held,
+            failed=max(self.failed - 1, 0),
+            too_large=max(self.too_large - 1, 0),
+            refusal=None,
+        )
