@@ -35,8 +35,8 @@ class DueExit:
 
     `held` and `sent` are the position and the order's volume of the newest attempt, `refusal` the
     exchange's name for refusing it. `failed` counts attempts that sold nothing because of their
-    form, `too_large` those at any price that were refused for their size. `blocked_at` is when a person was told, `told`
-    the cause that was.
+    form, `too_large` those at any price that were refused for their size. `blocked_at` is when a
+    person was told, `told` the cause that was.
     """
 
     purpose: "Purpose"

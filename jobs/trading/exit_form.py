@@ -14,7 +14,7 @@ from jobs.store.settings import Settings
 from jobs.trading import order_book
 from jobs.trading.due_exits import LAST_RUNG
 from jobs.trading.ledger import EXACT
-from jobs.trading.order_form import AUTO, FITS, USUAL, offered_name, smp_type
+from jobs.trading.order_form import AUTO, FITS, USUAL, offered_name, plain, smp_type
 from jobs.trading.portfolio import Rules, Wish
 from jobs.upbit.ticks import round_price, round_volume, tick_size
 from jobs.upbit.wire import OrderRequest
@@ -60,7 +60,7 @@ def sale(wish: Wish, settings: Settings, rules: Rules, sellable: Decimal) -> Ord
     form = _own_style(wish, settings, rules)
     volume = _at_most(rules, sellable, price)
     if form is None:
-        bound, forms = _ladder(wish, settings, rules, price, sellable)
+        bound, forms = _ladder(settings, rules, price, sellable)
         form = next((each for each in forms if _is_offered(rules, each)), forms[-1])
         volume = _volume(rules, sellable, price=price, bound=bound)
     return OrderRequest(
@@ -75,11 +75,14 @@ def sale(wish: Wish, settings: Settings, rules: Rules, sellable: Decimal) -> Ord
     )
 
 
-def bound_of(market: str, bid: Decimal, settings: Settings, steps: int) -> Decimal:
+def bound_of(rules: Rules, bid: Decimal, settings: Settings, steps: int) -> Decimal:
     """The lowest price of an exit that has widened `steps` times."""
+    market = rules.chance.market
     fall_pct = min(settings.max_exit_slippage_pct * steps, _WIDEST_PCT)
     price = _DOWN.multiply(bid, 1 - fall_pct / _HUNDRED)
-    return round_price(market, price, "down") or tick_size(market, Decimal(0))
+    return plain(round_price(market, price, "down", rules.ticks)) or tick_size(
+        market, Decimal(0), rules.ticks
+    )
 
 
 def _own_style(wish: Wish, settings: Settings, rules: Rules) -> _Form | None:
@@ -89,21 +92,21 @@ def _own_style(wish: Wish, settings: Settings, rules: Rules) -> _Form | None:
         return None
     kind: Kind = "limit" if settings.exit_order == "limit" else "best"
     force = USUAL[kind] if settings.exit_time_in_force == AUTO else settings.exit_time_in_force
-    price = round_price(wish.market, rules.price, "down") if kind == "limit" else None
+    price = round_price(wish.market, rules.price, "down", rules.ticks) if kind == "limit" else None
     form = _Form(kind=kind, force=force, price=price)
     return form if force in FITS[kind] and _is_offered(rules, form) else None
 
 
 def _ladder(
-    wish: Wish, settings: Settings, rules: Rules, bid: Decimal, sellable: Decimal
+    settings: Settings, rules: Rules, bid: Decimal, sellable: Decimal
 ) -> tuple[Decimal, tuple[_Form, ...]]:
     """The lowest price of this step, and the forms that it may take, the best first."""
     rung = 0 if rules.due is None else rules.due.rung
     rest = (_Form(kind="best", force="ioc"), _Form(kind="market"))
     if rung < LAST_RUNG:
-        bound = bound_of(wish.market, bid, settings, rung + 1)
+        bound = bound_of(rules, bid, settings, rung + 1)
         return bound, (*_limits(bound), *rest)
-    bound = order_book.deepest_bid(rules.book) or bound_of(wish.market, bid, settings, rung + 1)
+    bound = order_book.deepest_bid(rules.book) or bound_of(rules, bid, settings, rung + 1)
     book = rules.book
     volume = _volume(rules, sellable, price=bid, bound=bound)
     if book is not None and volume > order_book.bid_volume(book, bound):
@@ -159,4 +162,4 @@ def _least_total(rules: Rules, volume: Decimal, bound: Decimal | None) -> Decima
     if bound is None or EXACT.multiply(volume, bound) >= rules.chance.ask_min_total:
         return bound
     least = Context(prec=28, rounding=ROUND_UP).divide(rules.chance.ask_min_total, volume)
-    return round_price(rules.chance.market, least, "up")
+    return plain(round_price(rules.chance.market, least, "up", rules.ticks))

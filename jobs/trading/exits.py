@@ -1,7 +1,10 @@
 """When a holding is to be sold whatever anybody thinks: stop-loss, take-profit, trailing stop.
 
-Pure, from the holding, a fresh price and the settings; no signal and no model is asked. The
+Pure, from the holding, fresh prices and the settings; no signal and no model is asked. The
 percentages are of price: fees are not counted in. A setting of 0 switches its exit off.
+
+One last trade may be far from what anybody pays. So a fall counts when the last price and the best
+bid are both down, a rise (and a new high) when both are up.
 """
 
 from dataclasses import dataclass
@@ -10,8 +13,10 @@ from typing import Literal
 
 from jobs.store.settings import Settings
 from jobs.trading.ledger import Holding
+from jobs.upbit.wire import Side
 
 ExitKind = Literal["stop_loss", "take_profit", "trailing_stop"]
+LONGEST_REST_S = 60.0
 _HUNDRED = Decimal(100)
 _SHOWN = Decimal("0.00000001")
 
@@ -56,20 +61,41 @@ def levels(holding: Holding, settings: Settings, high: Decimal) -> Levels:
     )
 
 
-def decide(holding: Holding, price: Decimal, settings: Settings) -> Exit | None:
-    """The exit that `price` calls for; a loss goes before a profit, that before the trail.
+def fallen(price: Decimal, bid: Decimal | None) -> Decimal:
+    """The price that a fall is judged by: as far as last price and best bid are both down."""
+    return price if bid is None else max(price, bid)
 
-    `holding.high_price` is the highest price seen before; the present one counts as well.
+
+def risen(price: Decimal, bid: Decimal | None) -> Decimal:
+    """The price that a rise is judged by: as far as last price and best bid are both up."""
+    return price if bid is None else min(price, bid)
+
+
+def rests_at_most_s(side: Side, timeout_s: float) -> float:
+    """How long an order may wait for its fill: a sale is tried anew after a minute at the latest,
+    because the price that it waits for may be falling away.
+    """
+    return timeout_s if side == "bid" else min(timeout_s, LONGEST_REST_S)
+
+
+def decide(
+    holding: Holding, price: Decimal, settings: Settings, *, bid: Decimal | None = None
+) -> Exit | None:
+    """The exit that `price` and `bid` call for; a loss goes before a profit, that before the trail.
+
+    Without a bid the last price alone is judged: the caller looks twice then. `holding.high_price`
+    is the highest price seen before; the present one counts as well.
     """
     if not holding.volume:
         return None
-    at = levels(holding, settings, price)
-    if at.stop is not None and price <= at.stop:
-        return _exit("stop_loss", price, "at or under", at.stop, settings.stop_loss_pct)
-    if at.goal is not None and price >= at.goal:
-        return _exit("take_profit", price, "at or over", at.goal, settings.take_profit_pct)
-    if at.trail is not None and price <= at.trail:
-        return _exit("trailing_stop", price, "at or under", at.trail, settings.trailing_stop_pct)
+    low, high = fallen(price, bid), risen(price, bid)
+    at = levels(holding, settings, high)
+    if at.stop is not None and low <= at.stop:
+        return _exit("stop_loss", low, "at or under", at.stop, settings.stop_loss_pct)
+    if at.goal is not None and high >= at.goal:
+        return _exit("take_profit", high, "at or over", at.goal, settings.take_profit_pct)
+    if at.trail is not None and low <= at.trail:
+        return _exit("trailing_stop", low, "at or under", at.trail, settings.trailing_stop_pct)
     return None
 
 

@@ -6,10 +6,11 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Literal
 
+from jobs.trading.due_exits import DueExit
 from jobs.trading.ledger import EXACT, ZERO, Holding
 from jobs.trading.states import State
 from jobs.upbit.ticks import StatedTicks
-from jobs.upbit.wire import Chance, Side
+from jobs.upbit.wire import Chance, Orderbook, Side
 
 Mode = Literal["paper", "live"]
 Purpose = Literal[
@@ -45,14 +46,17 @@ class Wish:
 class Rules:
     """What the market allows and shows now.
 
-    `price` values it, `best_ask` is what a buyer pays (None: not known), `data_at` is when its
-    newest stored snapshot was taken, `reduce_only` says why it takes no new exposure, `ticks` are
-    the price steps that the venue stated.
+    `price` is the last trade's, `recent_price` what it was a moment before (the last minute's
+    close), `book` its order book (None: not known), `data_at` when its newest stored snapshot was
+    taken. `reduce_only` says why it takes no new exposure, `due` how an exit has fared so far,
+    `ticks` are the price steps that the venue stated.
     """
 
     chance: Chance
     price: Decimal
-    best_ask: Decimal | None = None
+    book: Orderbook | None = None
+    recent_price: Decimal | None = None
+    due: DueExit | None = None
     data_at: datetime | None = None
     data_max_age_s: float = 180.0
     reduce_only: str | None = None
@@ -114,7 +118,8 @@ class Portfolio:
     """The daemon's account as one transaction saw it.
 
     `cash_krw` is free and promised to no order. `last_order_at` and `exit_refused_at` are of the
-    wish's market. `free_volume` is what the venue would let it sell there (None: not asked).
+    wish's market, and so are `entries`, the purchases that its position has had so far.
+    `free_volume` is what the venue would let it sell there (None: not asked).
     Markets without a price are valued at cost. `holdings` are no more than what the venue has,
     `missing` is what the books hold beyond that.
     """
@@ -131,6 +136,7 @@ class Portfolio:
     exit_refused_at: datetime | None = None
     free_volume: Decimal | None = None
     missing: Mapping[str, Decimal] = field(default_factory=dict)
+    entries: int = 0
 
     def held_krw(self, market: str) -> Decimal:
         """What the holding in `market` is worth."""
@@ -166,6 +172,8 @@ class Portfolio:
         asks = [o for o in self.open_orders if o.market == market and o.side == "ask"]
         if holding is not None and free is not None and not asks and free < holding.volume:
             return f"{holding.volume - free:f} are locked by orders that are not the daemon's"
+        for order in asks:
+            return f"order {order.identifier} sells it already and is {order.state}"
         return "nothing is held that is not already being sold"
 
 

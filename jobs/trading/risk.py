@@ -9,10 +9,10 @@ exits as well when it halts `all`; only a person's `flatten` passes it.
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
-from decimal import ROUND_DOWN, Context, Decimal
+from decimal import ROUND_DOWN, ROUND_UP, Context, Decimal
 
 from jobs.store.settings import Settings
-from jobs.trading import order_form
+from jobs.trading import collar, exit_form, order_form
 from jobs.trading.ledger import EXACT, ZERO
 from jobs.trading.portfolio import Portfolio, Rules, Wish
 from jobs.upbit.ticks import round_volume
@@ -184,16 +184,36 @@ def _position_count(case: _Case) -> Refusal | None:
     return Refusal(limit="max_open_positions", reason=f"{len(taken)} positions, limit {limit}")
 
 
-def _exit_again(case: _Case) -> Refusal | None:
-    """A venue that refuses a sale is asked again after the cooldown, not every few seconds."""
-    last, limit_s = case.portfolio.exit_refused_at, max(case.settings.cooldown_s, 60)
-    if case.wish.purpose == "flatten" or last is None:
+def _entries(case: _Case) -> Refusal | None:
+    """A remainder too small to be sold is no position: the next entry is its first."""
+    count, limit = case.portfolio.entries, case.settings.entries_per_position
+    is_held = case.portfolio.held_krw(case.wish.market) >= case.rules.chance.ask_min_total
+    if not is_held or count < limit:
         return None
-    if (case.now - last).total_seconds() >= limit_s:
+    return Refusal(
+        limit="entries_per_position",
+        reason=f"{case.wish.market} is held with {count} entries, limit {limit}",
+    )
+
+
+def _collar(case: _Case) -> Refusal | None:
+    found = collar.off_collar(case.settings, case.rules)
+    return None if found is None else Refusal(limit=found.limit, reason=found.reason, final=False)
+
+
+def _exit_again(case: _Case, volume: Decimal) -> Refusal | None:
+    """The very sale that the exchange refused is tried again after the cooldown, not every few
+    seconds; a sale in another form, price or volume at once.
+    """
+    last, due = case.portfolio.exit_refused_at, case.rules.due
+    limit_s = max(case.settings.cooldown_s, 60)
+    if last is None or due is None or not due.repeats(volume):
+        return None
+    if case.wish.purpose == "flatten" or (case.now - last).total_seconds() >= limit_s:
         return None
     return Refusal(
         limit="exit_retry",
-        reason=f"the last sale was refused less than {limit_s} s ago",
+        reason=f"the exchange refused this sale ({due.refusal}) less than {limit_s} s ago",
         final=False,
     )
 
@@ -212,46 +232,76 @@ _ENTRY: tuple[_Check, ...] = (
     _orders_today,
     _cooldown,
     _position_count,
+    _entries,
+    _collar,
 )
-_EXIT: tuple[_Check, ...] = (_halted, _signal_age, _confidence, _exit_again)
+_EXIT: tuple[_Check, ...] = (_halted, _signal_age, _confidence)
 
 
 def _buy(case: _Case) -> Verdict:
-    """Size an entry: the market's target less what it holds already, within cash and totals."""
+    """Size an entry: the market's target less what it holds already, within cash, totals and what
+    the day's loss limit has left.
+    """
     settings, portfolio, chance = case.settings, case.portfolio, case.rules.chance
     share = portfolio.equity_krw * settings.position_size_pct / _HUNDRED
-    exposure = portfolio.exposure_krw(case.wish.market)
-    room = min(share, settings.max_position_krw) - exposure
-    if room < chance.bid_min_total:
-        return _no_room(share, settings, chance.bid_min_total)
+    least = _least_entry(case)
+    room = min(share, settings.max_position_krw) - portfolio.exposure_krw(case.wish.market)
+    if room < least:
+        return _no_room(case, share, least)
     affordable = _DOWN.divide(portfolio.cash_krw, 1 + chance.bid_fee)
-    if affordable < chance.bid_min_total:
+    if affordable < least:
+        return Refusal(limit="cash", reason=f"free cash is under {_least_words(case, least)}")
+    by_loss = collar.most_by_loss(settings, chance, portfolio.day_loss_krw)
+    if by_loss is not None and by_loss < least:
         return Refusal(
-            limit="cash", reason=f"free cash is under the minimum of {chance.bid_min_total:f} KRW"
+            limit="daily_loss_limit_krw",
+            reason=f"what today's loss leaves of {settings.daily_loss_limit_krw:f} KRW does not "
+            f"cover the stop-loss of {_least_words(case, least)}",
         )
-    spend = min(room, affordable, chance.max_total).quantize(Decimal(1), rounding=ROUND_DOWN)
-    return _entry(case, spend)
+    most = min(room, affordable, chance.max_total)
+    spend = (most if by_loss is None else min(most, by_loss)).quantize(
+        Decimal(1), rounding=ROUND_DOWN
+    )
+    return _entry(case, spend, least)
 
 
-def _no_room(share: Decimal, settings: Settings, least: Decimal) -> Refusal:
+def _least_entry(case: _Case) -> Decimal:
+    """The smallest entry: with what is held already, its own stop-loss can still be sold."""
+    chance = case.rules.chance
+    held = case.portfolio.held_krw(case.wish.market)
+    return max(chance.bid_min_total, collar.least_entry(case.settings, chance) - held)
+
+
+def _least_words(case: _Case, least: Decimal) -> str:
+    stop_pct = collar.stop_distance_pct(case.settings)
+    exit_words = "exit" if stop_pct is None else f"stop-loss ({stop_pct.normalize():f} % lower)"
+    shown = least.quantize(Decimal(1), rounding=ROUND_UP)
+    return (
+        f"the least entry of {shown:f} KRW: its own {exit_words} must still be worth the "
+        f"exchange's minimum of {case.rules.chance.ask_min_total:f} KRW"
+    )
+
+
+def _no_room(case: _Case, share: Decimal, least: Decimal) -> Refusal:
+    settings = case.settings
     by_share = share < settings.max_position_krw
     limit = "position_size_pct" if by_share else "max_position_krw"
     bound = settings.position_size_pct if by_share else settings.max_position_krw
     return Refusal(
-        limit=limit, reason=f"{limit} {bound:f} leaves less than the minimum of {least:f} KRW"
+        limit=limit, reason=f"{limit} {bound:f} leaves less than {_least_words(case, least)}"
     )
 
 
-def _entry(case: _Case, spend: Decimal) -> Verdict:
+def _entry(case: _Case, spend: Decimal, least: Decimal) -> Verdict:
     request = order_form.purchase(case.wish, case.settings, case.rules, spend)
     if isinstance(request, order_form.Unfit):
         return Refusal(limit=request.limit, reason=request.reason)
-    total, least = order_form.total(request), case.rules.chance.bid_min_total
+    total = order_form.total(request)
     if total < least:
         return Refusal(
             limit="min_total",
-            reason=f"{request.volume:f} at {request.price:f} is {total:f} KRW, "
-            f"minimum {least:f} KRW",
+            reason=f"{request.volume:f} at {request.price:f} is {total:f} KRW, less than "
+            f"{_least_words(case, least)}",
         )
     return _approve_buy(request, total, case.rules.chance.bid_fee)
 
@@ -264,16 +314,15 @@ def _approve_buy(request: OrderRequest, total: Decimal, fee: Decimal) -> Approve
 
 
 def _sell(case: _Case) -> Verdict:
-    """Sell all that is held and not already being sold."""
-    market, chance = case.wish.market, case.rules.chance
-    volume = round_volume(case.portfolio.sellable(market))
-    if volume <= ZERO:
-        return Refusal(limit="holding", reason=case.portfolio.why_unsellable(market))
-    if EXACT.multiply(volume, case.rules.price) > chance.max_total:
-        volume = round_volume(_DOWN.divide(chance.max_total, case.rules.price))
+    """Sell all that is held and not already being sold, as far as one order can."""
+    sellable = round_volume(case.portfolio.sellable(case.wish.market))
+    if sellable <= ZERO:
+        return Refusal(limit="holding", reason=case.portfolio.why_unsellable(case.wish.market))
+    request = exit_form.sale(case.wish, case.settings, case.rules, sellable)
+    if isinstance(request, exit_form.Unsold):
+        return Refusal(limit=request.limit, reason=request.reason, final=request.limit == "dust")
+    volume = request.volume or ZERO
+    if (again := _exit_again(case, volume)) is not None:
+        return again
     worth = EXACT.multiply(volume, case.rules.price)
-    if worth < chance.ask_min_total:
-        reason = f"dust: {volume:f} is worth {worth:.0f} KRW, minimum {chance.ask_min_total:f} KRW"
-        return Refusal(limit="dust", reason=reason)
-    request = order_form.sale(case.wish, case.settings, case.rules, volume)
     return Approved(request=request, reserved_krw=ZERO, reason=f"{volume:f} worth {worth:.0f} KRW")

@@ -175,10 +175,11 @@ async def test_worth_between_trades_is_cash_and_coins_at_the_price_of_the_pass()
 
 async def test_a_goal_is_sold_at_its_price_with_the_slippage() -> None:
     trader = await played([signal(1, XRP, "buy", 1)], Settings(take_profit_pct=Decimal("0.3")))
-    # 0.3 % over 4,126 is 4,138.378: reached by the high of 03:04, at the look of 03:04:40
+    # 0.3 % over 4,126 is 4,138.378: the high of 03:04 reaches it (4,140), its bid does not (4,135);
+    # on the way to the high of 03:05, at 4,145, the bid does (4,140)
     _, sale = trader.books.orders
-    assert (sale.purpose, (sale.at - BEGIN).total_seconds()) == ("take_profit", 280)
-    assert [fill.price for fill in sale.fills] == [4_135]
+    assert (sale.purpose, (sale.at - BEGIN).total_seconds()) == ("take_profit", 330)
+    assert [fill.price for fill in sale.fills] == [4_140]
 
 
 async def test_a_trail_follows_the_highest_price_between_signals() -> None:
@@ -206,13 +207,24 @@ async def test_refusals_are_counted_by_their_limit_and_end_their_signals() -> No
     }
 
 
-async def test_what_the_venue_refuses_is_written_and_not_asked_again_at_once() -> None:
-    # after the slippage the coins are worth less than the least order: the venue says no
-    settings = Settings(position_size_pct=Decimal("0.0501"), stop_loss_pct=Decimal("0.05"))
-    trader = await played([signal(1, XRP, "buy", 1)], settings)
+async def test_what_the_venue_refuses_is_tried_in_each_form_and_then_each_minute() -> None:
+    settings = Settings(stop_loss_pct=Decimal(2))
+    plan = Plan(since=BEGIN, until=BEGIN + 6 * MINUTE, settings=settings)
+    buys = fixed([signal(1, BTC, "buy", 0)])
+
+    async def feed(now: datetime, trader: Trader) -> list[SignalFact]:
+        if trader.books.held:  # what is held is listed no longer
+            rules = trader.venue.engine.rules
+            trader.venue.engine.rules = replace(rules, listed=frozenset({XRP}))
+        return await buys(now, trader)
+
+    trader = await play(Tape(recording()), replace(plan, every=MINUTE), feed)
     refused = [order for order in trader.books.orders if order.state.value == "refused"]
-    assert refused
-    assert {order.reason for order in refused} == {"refused by the venue: under_min_total_ask"}
+    assert {order.reason for order in refused} == {"refused by the venue: notfoundmarket"}
+    forms = [(order.request.ord_type, order.request.price) for order in refused]
+    assert len(set(forms[:4])) == 4
+    assert forms[3][0] == "market"
     assert trader.refusals["exit_retry"] > 0
     gaps = [b.at - a.at for a, b in pairwise(refused)]
-    assert all(gap >= MINUTE for gap in gaps)
+    assert all(gap < MINUTE for gap in gaps[:3])
+    assert all(gap >= MINUTE for gap in gaps[4:])

@@ -5,7 +5,7 @@ from decimal import Decimal
 import pytest
 
 from jobs.store.settings import Settings
-from jobs.trading.exits import decide
+from jobs.trading.exits import decide, fallen, risen
 from jobs.trading.ledger import Holding
 
 HELD = Holding(volume=Decimal("0.1"), avg_price=Decimal(1000), high_price=Decimal(1000))
@@ -73,3 +73,27 @@ def test_the_reason_names_the_fact_and_the_limit() -> None:
     found = decide(HELD, Decimal(940), Settings())
     assert found is not None
     assert found.reason == "price 940 is at or under 950 (stop_loss_pct 5)"
+
+
+@pytest.mark.parametrize(
+    ("price", "bid", "kind"),
+    [
+        ("940", "940", "stop_loss"),
+        ("940", "951", None),  # one false last trade
+        ("951", "940", None),  # a swept book
+        ("300", "1000", None),
+        ("1200", "1100", "take_profit"),
+        ("1200", "1099", None),
+        ("1099", "3000", None),
+    ],
+)
+def test_a_price_and_the_best_bid_decide_together(price: str, bid: str, kind: str | None) -> None:
+    found = decide(HELD, Decimal(price), Settings(), bid=Decimal(bid))
+    assert (found and found.kind) == kind
+
+
+def test_a_false_high_moves_no_trailing_stop() -> None:
+    settings = Settings(trailing_stop_pct=Decimal(3), take_profit_pct=Decimal(0))
+    assert decide(HELD, Decimal(3000), settings, bid=Decimal(1000)) is None
+    assert risen(Decimal(3000), Decimal(1000)) == 1000
+    assert fallen(Decimal(300), Decimal(1000)) == 1000

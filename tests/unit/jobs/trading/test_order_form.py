@@ -1,16 +1,17 @@
 """Every style of order, as it is written; golden, pure."""
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from decimal import Decimal
 
 import pytest
 
 from jobs.store.settings import Settings
-from jobs.trading.order_form import Unfit, purchase, sale, smp_type, total
+from jobs.trading.order_form import Unfit, purchase, smp_type, total
 from jobs.trading.portfolio import Purpose, Rules, Wish
 from jobs.trading.venue_rules import Rules as VenueRules
 from jobs.trading.venue_rules import check_amounts, check_shape
-from jobs.upbit.wire import Chance
+from jobs.upbit.wire import Chance, Level, Orderbook
 
 SPEND = Decimal(100_000)
 CHANCE = Chance(
@@ -24,7 +25,19 @@ CHANCE = Chance(
     bid_types=("best_fok", "best_ioc", "limit", "limit_fok", "limit_ioc", "price"),
     ask_types=("best_fok", "best_ioc", "limit", "limit_fok", "limit_ioc", "market"),
 )
-RULES = Rules(chance=CHANCE, price=Decimal(100_000_400), best_ask=Decimal(100_001_000))
+BOOK = Orderbook(
+    market="KRW-BTC",
+    ts=datetime(2026, 1, 5, tzinfo=UTC),
+    units=(
+        Level(
+            ask_price=Decimal(100_001_000),
+            ask_size=Decimal(1),
+            bid_price=Decimal(100_000_000),
+            bid_size=Decimal(1),
+        ),
+    ),
+)
+RULES = Rules(chance=CHANCE, price=Decimal(100_000_400), book=BOOK)
 
 
 def wish(side: str = "bid", purpose: Purpose = "entry") -> Wish:
@@ -42,18 +55,9 @@ BOUGHT = [  # entry_order, entry_time_in_force -> ord_type, time_in_force, price
     ("limit", "ioc", "limit", "ioc", "100001000", "0.00099999", "cancel_taker"),
     ("limit", "fok", "limit", "fok", "100001000", "0.00099999", "cancel_taker"),
     ("limit", "post_only", "limit", "post_only", "100000000", "0.001", None),
-    ("market", "auto", "price", None, "100000", None, "cancel_taker"),
+    ("market", "auto", "limit", "ioc", "101000000", "0.00099009", "cancel_taker"),
     ("best", "auto", "best", "ioc", "100000", None, "cancel_taker"),
     ("best", "fok", "best", "fok", "100000", None, "cancel_taker"),
-]
-SOLD = [  # exit_order, exit_time_in_force -> ord_type, time_in_force, price
-    ("market", "auto", "market", None, None),
-    ("market", "ioc", "market", None, None),
-    ("limit", "auto", "limit", None, "100000000"),
-    ("limit", "ioc", "limit", "ioc", "100000000"),
-    ("limit", "fok", "limit", "fok", "100000000"),
-    ("best", "auto", "best", "ioc", None),
-    ("best", "fok", "best", "fok", None),
 ]
 UNFIT = [("market", "ioc"), ("market", "post_only"), ("best", "post_only")]
 
@@ -73,19 +77,6 @@ def test_a_purchase_is_written_so_and_the_venue_would_take_it(
     check_amounts(request, RULES.price)
 
 
-@pytest.mark.parametrize(("order", "force", "kind", "tif", "price"), SOLD)
-def test_a_sale_is_written_so_and_the_venue_would_take_it(
-    order: str, force: str, kind: str, tif: str | None, price: str | None
-) -> None:
-    settings = Settings(exit_order=order, exit_time_in_force=force)
-    request = sale(wish("ask", "stop_loss"), settings, RULES, Decimal("0.5"))
-    assert (request.ord_type, request.time_in_force) == (kind, tif)
-    assert request.price == (None if price is None else Decimal(price))
-    assert request.volume == Decimal("0.5")
-    check_shape(request, VenueRules())
-    check_amounts(request, RULES.price)
-
-
 @pytest.mark.parametrize(("order", "force"), UNFIT)
 def test_an_entry_whose_settings_do_not_fit_each_other_is_refused(order: str, force: str) -> None:
     settings = Settings(entry_order=order, entry_time_in_force=force)
@@ -93,14 +84,6 @@ def test_an_entry_whose_settings_do_not_fit_each_other_is_refused(order: str, fo
     assert isinstance(refused, Unfit)
     assert refused.limit == "entry_time_in_force"
     assert order in refused.reason
-
-
-@pytest.mark.parametrize(("order", "force"), [("best", "fok"), ("limit", "ioc"), ("limit", "auto")])
-def test_an_exit_always_finds_a_form(order: str, force: str) -> None:
-    """What the market does not take becomes a market order: an exit is never refused for style."""
-    rules = replace(RULES, chance=replace(CHANCE, ask_types=("market",)))
-    settings = Settings(exit_order=order, exit_time_in_force=force)
-    assert sale(wish("ask", "exit"), settings, rules, Decimal(1)).ord_type == "market"
 
 
 @pytest.mark.parametrize("order", ["limit", "market", "best"])
@@ -111,13 +94,31 @@ def test_an_entry_that_the_market_does_not_take_is_refused(order: str) -> None:
     assert refused.limit == "entry_order"
 
 
-def test_flatten_is_at_market_whatever_the_settings_say() -> None:
-    settings = Settings(exit_order="limit", exit_time_in_force="fok")
-    assert sale(wish("ask", "flatten"), settings, RULES, Decimal(1)).ord_type == "market"
+def test_a_market_entry_is_bounded_in_a_form_that_the_market_offers() -> None:
+    settings = Settings(entry_order="market")
+    for offered, ord_type, force in [
+        (("limit_ioc", "limit", "price"), "limit", "ioc"),
+        (("limit", "price"), "limit", None),
+        (("best_ioc", "price"), "best", "ioc"),
+    ]:
+        rules = replace(RULES, chance=replace(CHANCE, bid_types=offered))
+        request = purchase(wish(), settings, rules, SPEND)
+        assert not isinstance(request, Unfit)
+        assert (request.ord_type, request.time_in_force) == (ord_type, force)
+    only_market = replace(RULES, chance=replace(CHANCE, bid_types=("price",)))
+    assert isinstance(purchase(wish(), settings, only_market, SPEND), Unfit)
+
+
+def test_without_a_bound_a_market_entry_is_one() -> None:
+    settings = Settings(entry_order="market", max_entry_deviation_pct=Decimal(0))
+    request = purchase(wish(), settings, RULES, SPEND)
+    assert not isinstance(request, Unfit)
+    assert (request.ord_type, request.price, request.volume) == ("price", SPEND, None)
 
 
 def test_a_post_only_entry_stays_under_the_best_ask_over_a_band_edge() -> None:
-    rules = replace(RULES, best_ask=Decimal(1_000_000))
+    level = replace(BOOK.units[0], ask_price=Decimal(1_000_000), bid_price=Decimal(999_000))
+    rules = replace(RULES, price=Decimal(1_000_000), book=replace(BOOK, units=(level,)))
     settings = Settings(entry_time_in_force="post_only")
     request = purchase(wish(), settings, rules, SPEND)
     assert not isinstance(request, Unfit)

@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 
 from jobs.halt import Halt, HaltLevel
 from jobs.store.settings import Settings
+from jobs.trading.due_exits import DueExit
 from jobs.trading.ledger import Holding
 from jobs.trading.portfolio import OpenOrder, Portfolio, Rules, SignalFact, Wish
 from jobs.trading.risk import Approved, Refusal, assess, day_start
 from jobs.trading.states import State
 from jobs.upbit import ticks
-from jobs.upbit.wire import Chance, OrderRequest
+from jobs.upbit.wire import Chance, Level, Orderbook, OrderRequest
 
 NOW = datetime(2026, 1, 5, 3, 0, tzinfo=UTC)
 BTC = "KRW-BTC"
@@ -30,10 +31,23 @@ CHANCE = Chance(
     bid_types=("best_ioc", "limit", "price"),
     ask_types=("market",),
 )
+
+
+def book(ask: Decimal | int, bid: Decimal | int, size: Decimal | int = 10**6) -> Orderbook:
+    level = Level(
+        ask_price=Decimal(ask),
+        ask_size=Decimal(size),
+        bid_price=Decimal(bid),
+        bid_size=Decimal(size),
+    )
+    return Orderbook(market=BTC, ts=NOW, units=(level,))
+
+
 RULES = Rules(
     chance=CHANCE,
     price=Decimal(100_000_000),
-    best_ask=Decimal(100_001_000),
+    book=book(100_001_000, 100_000_000),
+    recent_price=Decimal(100_000_000),
     data_at=NOW - timedelta(seconds=30),
 )
 HALTED = Halt(level=HaltLevel.ALL, by="me")
@@ -196,12 +210,68 @@ ENTRY_LIMITS = [
         True,
     ),
     (
-        "min_total",
+        "max_position_krw",  # 5,000 KRW can be bought, and its stop-loss cannot be sold
         BUY,
         EMPTY,
-        Settings(max_position_krw=Decimal(5000)),
-        replace(RULES, best_ask=Decimal(333_000_000)),
+        Settings(max_position_krw=Decimal(5400)),
+        RULES,
         True,
+    ),
+    (
+        "min_total",  # one coin's eighth decimal is worth more than one won
+        BUY,
+        EMPTY,
+        Settings(
+            max_position_krw=Decimal(5000),
+            stop_loss_pct=Decimal(0),
+            max_exit_slippage_pct=Decimal("0.1"),
+        ),
+        replace(RULES, chance=replace(CHANCE, ask_min_total=Decimal(4000))),
+        True,
+    ),
+    (
+        "daily_loss_limit_krw",  # nothing left for the stop-loss of the least entry
+        BUY,
+        replace(EMPTY, day_loss_krw=Decimal(99_900)),
+        Settings(),
+        RULES,
+        True,
+    ),
+    ("entries_per_position", BUY, replace(HELD, entries=1), Settings(), RULES, True),
+    ("order_book", BUY, EMPTY, Settings(), replace(RULES, book=None), False),
+    ("order_book", BUY, EMPTY, Settings(), replace(RULES, book=book(0, 100_000_000)), False),
+    ("max_spread_pct", BUY, EMPTY, Settings(), replace(RULES, book=book(100_000_000, 0)), False),
+    (
+        "max_spread_pct",
+        BUY,
+        EMPTY,
+        Settings(),
+        replace(RULES, book=book(100_000_000, 98_900_000)),
+        False,
+    ),
+    (
+        "max_entry_deviation_pct",  # the ask is 20 % over the last trade
+        BUY,
+        EMPTY,
+        Settings(max_spread_pct=Decimal(0)),
+        replace(RULES, book=book(120_000_000, 100_000_000)),
+        False,
+    ),
+    (
+        "max_entry_deviation_pct",  # one false trade at the ask's height does not let it pass
+        BUY,
+        EMPTY,
+        Settings(max_spread_pct=Decimal(0)),
+        replace(RULES, price=Decimal(120_000_000), book=book(120_000_000, 120_000_000)),
+        False,
+    ),
+    (
+        "max_entry_deviation_pct",
+        BUY,
+        EMPTY,
+        Settings(),
+        replace(RULES, price=Decimal(98_000_000), recent_price=None),
+        False,
     ),
 ]
 
@@ -225,11 +295,19 @@ def test_an_entry_is_refused_by_each_limit_and_by_its_name(
         (aged(300), EMPTY, Settings(), RULES),
         (sure("0.6"), EMPTY, Settings(), RULES),
         (BUY, EMPTY, Settings(), replace(RULES, data_at=NOW - timedelta(seconds=180))),
-        (BUY, replace(EMPTY, day_loss_krw=Decimal("99999.99")), Settings(), RULES),
+        (BUY, replace(EMPTY, day_loss_krw=Decimal(99_500)), Settings(), RULES),
         (BUY, replace(EMPTY, drawdown_pct=Decimal("19.99")), Settings(), RULES),
         (BUY, replace(EMPTY, orders_today=49), Settings(), RULES),
         (BUY, replace(EMPTY, last_order_at=NOW - timedelta(seconds=60)), Settings(), RULES),
-        (BUY, replace(EMPTY, equity_krw=Decimal(50_000)), Settings(entry_order="market"), RULES),
+        (BUY, replace(EMPTY, equity_krw=Decimal(54_500)), Settings(entry_order="best"), RULES),
+        (BUY, EMPTY, Settings(), replace(RULES, book=book(100_900_000, 100_000_000))),
+        (
+            BUY,
+            EMPTY,
+            Settings(max_spread_pct=Decimal(0), max_entry_deviation_pct=Decimal(0)),
+            replace(RULES, book=book(300_000_000, 33_000_000)),
+        ),
+        (BUY, replace(HELD, entries=1), Settings(entries_per_position=2), RULES),
         (BUY, replace(EMPTY, open_orders=(open_order("KRW-ETH"),)), Settings(), RULES),
         (
             BUY,
@@ -292,18 +370,15 @@ def test_a_limit_entry_is_at_the_best_ask_within_its_share_of_equity() -> None:
     assert verdict.reserved_krw == total * Decimal("1.0005")
 
 
-def test_a_limit_entry_without_a_book_is_at_the_last_price_on_the_tick_above() -> None:
-    rules = replace(RULES, best_ask=None, price=Decimal(100_000_500))
-    assert approved(BUY, rules=rules).request.price == Decimal(100_001_000)
-
-
 @pytest.mark.parametrize(
-    ("style", "ord_type", "time_in_force"), [("market", "price", None), ("best", "best", "ioc")]
+    ("style", "deviation", "ord_type", "time_in_force"),
+    [("market", 0, "price", None), ("best", 1, "best", "ioc")],
 )
-def test_market_and_best_entries_spend_an_amount(
-    style: str, ord_type: str, time_in_force: str | None
+def test_unbounded_market_and_best_entries_spend_an_amount(
+    style: str, deviation: int, ord_type: str, time_in_force: str | None
 ) -> None:
-    verdict = approved(BUY, settings=Settings(entry_order=style))
+    settings = Settings(entry_order=style, max_entry_deviation_pct=Decimal(deviation))
+    verdict = approved(BUY, settings=settings)
     request = verdict.request
     assert (request.ord_type, request.time_in_force) == (ord_type, time_in_force)
     assert request.price == 1_000_000
@@ -313,7 +388,7 @@ def test_market_and_best_entries_spend_an_amount(
 
 def test_the_reference_market_buy_needs_its_fee_on_top() -> None:
     """6,000 KRW need 6,003; with 6,002.99 only 5,999 are spent."""
-    settings = Settings(entry_order="market", position_size_pct=Decimal(100))
+    settings = Settings(entry_order="best", position_size_pct=Decimal(100))
     rich = replace(EMPTY, cash_krw=Decimal(6003), equity_krw=Decimal(6000))
     assert approved(BUY, rich, settings).reserved_krw == Decimal(6003)
     poor = replace(rich, cash_krw=Decimal("6002.99"))
@@ -321,7 +396,7 @@ def test_the_reference_market_buy_needs_its_fee_on_top() -> None:
 
 
 def test_an_entry_only_tops_a_position_up() -> None:
-    verdict = approved(BUY, HELD, Settings(entry_order="market"))
+    verdict = approved(BUY, HELD, Settings(entry_order="best"))
     assert verdict.request.price == 900_000
     full = replace(HELD, equity_krw=Decimal(1_040_000))
     assert refusal(BUY, full).limit == "position_size_pct"
@@ -329,8 +404,46 @@ def test_an_entry_only_tops_a_position_up() -> None:
 
 def test_the_largest_order_of_the_market_bounds_an_entry() -> None:
     rules = replace(RULES, chance=replace(CHANCE, max_total=Decimal(300_000)))
-    settings = Settings(entry_order="market")
+    settings = Settings(entry_order="best")
     assert approved(BUY, rules=rules, settings=settings).request.price == 300_000
+
+
+def test_a_market_entry_pays_no_more_than_its_bound() -> None:
+    rules = replace(RULES, chance=replace(CHANCE, bid_types=("limit_ioc", "price")))
+    request = approved(BUY, rules=rules, settings=Settings(entry_order="market")).request
+    assert (request.ord_type, request.time_in_force) == ("limit", "ioc")
+    assert request.price == 101_000_000
+    assert request.price * (request.volume or 0) <= 1_000_000
+
+
+def test_an_entry_is_sized_by_what_the_days_loss_limit_has_left() -> None:
+    """Sold at its stop (5 %) and the exit's first price (3 %), with both fees, it loses 7.95 %."""
+    lost = replace(EMPTY, day_loss_krw=Decimal(60_000))
+    request = approved(BUY, lost, Settings(entry_order="best")).request
+    assert request.price == 503_144
+    assert Decimal(503_144) * Decimal("0.0795") <= 40_000
+    no_stop = Settings(entry_order="best", stop_loss_pct=Decimal(0))
+    assert approved(BUY, lost, no_stop).request.price == 1_000_000
+    trailing = replace(no_stop, trailing_stop_pct=Decimal(5))
+    assert approved(BUY, lost, trailing).request.price == 503_144
+
+
+def test_the_least_entry_is_one_whose_stop_loss_can_be_sold() -> None:
+    found = refusal(BUY, replace(EMPTY, equity_krw=Decimal(50_100)))
+    assert found.reason == (
+        "position_size_pct 10 leaves less than the least entry of 5432 KRW: its own stop-loss "
+        "(5 % lower) must still be worth the exchange's minimum of 5000 KRW"
+    )
+    at_least = Settings(entry_order="best", max_position_krw=Decimal(5432))
+    spend = approved(BUY, settings=at_least).request.price
+    assert spend is not None
+    assert spend * Decimal("0.95") * Decimal("0.97") >= 5000
+
+
+def test_a_remainder_too_small_to_sell_is_no_first_entry() -> None:
+    dust = Holding(volume=Decimal("0.00004"), avg_price=Decimal(100_000_000))
+    held = replace(EMPTY, holdings={BTC: dust}, prices={BTC: Decimal(100_000_000)}, entries=1)
+    approved(BUY, held)
 
 
 def test_an_exit_sells_everything_at_market_on_stale_data_in_reduce_only_and_over_limits() -> None:
@@ -343,7 +456,7 @@ def test_an_exit_sells_everything_at_market_on_stale_data_in_reduce_only_and_ove
         last_order_at=NOW,
         holdings={**FIVE_HELD, BTC: HOLDING},
     )
-    rules = replace(RULES, data_at=None, reduce_only="books differ")
+    rules = replace(RULES, data_at=None, reduce_only="books differ", book=None)
     for wish in (SELL, STOP, FLATTEN):
         verdict = approved(wish, portfolio, Settings(), rules)
         assert verdict.request == OrderRequest(
@@ -415,12 +528,32 @@ def test_a_sale_above_the_largest_order_is_cut() -> None:
     assert approved(STOP, HELD, rules=rules).request.volume == Decimal("0.0006")
 
 
-def test_a_refused_sale_is_tried_again_after_a_minute() -> None:
+def test_the_very_sale_that_was_refused_is_tried_again_after_a_minute() -> None:
     just = replace(HELD, exit_refused_at=NOW - timedelta(seconds=59))
-    found = refusal(STOP, just)
+    due = DueExit(purpose="stop_loss", reason="price fell", since=NOW)
+    for _ in range(4):
+        due = due.tried(held=HOLDING.volume, sent=Decimal("0.001"), refusal="create_ask_error")
+    rules = replace(RULES, due=due)
+    found = refusal(STOP, just, rules=rules)
     assert (found.limit, found.final) == ("exit_retry", False)
-    approved(FLATTEN, just)
-    approved(STOP, replace(HELD, exit_refused_at=NOW - timedelta(seconds=60)))
+    approved(FLATTEN, just, rules=rules)
+    approved(STOP, replace(HELD, exit_refused_at=NOW - timedelta(seconds=60)), rules=rules)
+
+
+def test_a_sale_in_another_form_or_volume_waits_for_nothing() -> None:
+    just = replace(HELD, exit_refused_at=NOW)
+    due = DueExit(purpose="stop_loss", reason="price fell", since=NOW)
+    once = due.tried(held=HOLDING.volume, sent=Decimal("0.001"), refusal="create_ask_error")
+    approved(STOP, just, rules=replace(RULES, due=once))
+    poor = due.tried(held=HOLDING.volume, sent=Decimal("0.001"), refusal="insufficient_funds_ask")
+    assert refusal(STOP, just, rules=replace(RULES, due=poor)).limit == "exit_retry"
+    less = replace(just, free_volume=Decimal("0.0007"))
+    assert approved(STOP, less, rules=replace(RULES, due=poor)).request.volume == Decimal("0.0007")
+
+
+def test_a_book_without_bids_takes_no_sale_and_that_may_pass() -> None:
+    found = refusal(STOP, HELD, rules=replace(RULES, book=book(100_000_000, 0)))
+    assert (found.limit, found.final) == ("no_bids", False)
 
 
 @pytest.mark.parametrize(
@@ -461,7 +594,9 @@ def situations(draw: st.DrawFn) -> tuple[Portfolio, Settings, Rules]:
         position_size_pct=draw(st.decimals(min_value=1, max_value=100, places=2)),
         max_position_krw=draw(st.decimals(min_value=5000, max_value=10**9, places=0)),
     )
-    return portfolio, settings, replace(RULES, price=price, best_ask=price)
+    size = draw(st.sampled_from([Decimal(0), Decimal("0.001"), Decimal(10**12)]))
+    shown = book(price, price, size=size)
+    return portfolio, settings, replace(RULES, price=price, recent_price=price, book=shown)
 
 
 @given(situation=situations())
@@ -480,6 +615,10 @@ def test_no_entry_is_ever_beyond_a_limit_in_force(
     assert exposure <= settings.max_position_krw
     assert exposure * 100 <= portfolio.equity_krw * settings.position_size_pct
     assert spend >= CHANCE.bid_min_total
+    # at its stop, and 3 % under it, the position is an order still, and within the day's limit
+    position = portfolio.held_krw(BTC) + spend
+    assert position * Decimal("0.95") * Decimal("0.97") >= CHANCE.ask_min_total
+    assert portfolio.day_loss_krw + spend * Decimal("0.0785") <= settings.daily_loss_limit_krw
     assert portfolio.orders_today < settings.max_orders_per_day
     assert portfolio.day_loss_krw < settings.daily_loss_limit_krw
     assert portfolio.drawdown_pct < settings.max_drawdown_pct
