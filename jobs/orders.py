@@ -3,17 +3,18 @@
 1. what is open: recover, resolve, follow (every few minutes as part of a reconciliation)
 2. exits: stop-loss, take-profit, trailing stop, without asking anybody
 3. new signals: risk, intent, one POST
-4. a short look at what was just placed
+4. a short look at what was just placed, and at exits that are not done
 5. what the account is worth
 
 One market's trouble never stops the others: it is kept, and raised when everything was tried.
 """
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
+from functools import cached_property
 
 from loguru import logger
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -23,21 +24,21 @@ from jobs.spec import Incident, Sleep, Slot
 from jobs.store import orders as order_store
 from jobs.store import positions as position_store
 from jobs.store import settings as settings_store
+from jobs.store.market_data import Snapshot
 from jobs.store.orders import OrderRow
 from jobs.store.settings import Settings
-from jobs.trading import exits
 from jobs.trading.choice import choose
 from jobs.trading.clearance import Clearance
 from jobs.trading.desk import Desk
-from jobs.trading.follow import cancel, tend
+from jobs.trading.exit_run import ExitRun, Look
+from jobs.trading.follow import tend
 from jobs.trading.intents import refused_as, reserve, send, withdraw
-from jobs.trading.ledger import ZERO, Holding
-from jobs.trading.portfolio import Money, Purpose, Rules, SignalFact, Wish
+from jobs.trading.ledger import ZERO
+from jobs.trading.portfolio import Money, Rules, SignalFact, Wish
 from jobs.trading.reconcile import Standing, look_for_missing, reconcile
 from jobs.trading.risk import Refusal
-from jobs.trading.states import OPEN, State
+from jobs.trading.states import OPEN
 from jobs.trading.view import MarketView
-from jobs.upbit import ticks
 
 ALERTED = frozenset({"daily_loss_limit_krw", "max_drawdown_pct", "max_orders_per_day"})
 """Limits that a person hears of when they stop an entry."""
@@ -52,10 +53,10 @@ LOOKS_AFTER_PLACING_S = (0.2, 0.3, 0.5, 1.0)
 class Memory:
     """What one process has said already, so that it does not say it every ten seconds.
 
-    `dust` holds the volume of a remainder too small to sell.
+    `looks` are the prices that the pass before saw.
     """
 
-    dust: dict[str, Decimal] = field(default_factory=dict)
+    looks: dict[str, Look] = field(default_factory=dict)
 
 
 async def _any_market(_: str) -> None:
@@ -90,13 +91,14 @@ class OrdersJob:
             work.leave,
             work.enter,
             work.look_after_placing,
+            work.exits.settle,
             work.keep_equity,
         )
         for step in steps:
             with work.keeping_bugs():
                 await step()
         work.raise_first()
-        return work.rows
+        return work.rows + work.exits.rows
 
     async def _settings_in_force(self) -> Settings:
         """The rules of this pass; what is placed obeys those that its own transaction reads."""
@@ -107,7 +109,7 @@ class OrdersJob:
         return self.desk.in_force(settings)
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(kw_only=True)
 class _Pass:
     """One run of the job and what it has met so far."""
 
@@ -183,85 +185,32 @@ class _Pass:
 
     # -- 2: exits ----------------------------------------------------------------------------
 
+    @cached_property
+    def exits(self) -> ExitRun:
+        """The exits of this pass."""
+        job = self.job
+        return ExitRun(
+            desk=job.desk,
+            view=job.view,
+            clearance=job.clearance,
+            settings=self.settings,
+            run_id=self.run_id,
+            looks=job.memory.looks,
+            keeping=self.keeping,
+            place=self._place_sale,
+            is_gone=self._is_gone,
+        )
+
     async def leave(self) -> None:
         """Sell what an exit rule says, whatever signals say."""
-        desk, view = self.job.desk, self.job.view
-        async with desk.db.begin() as conn:
-            holdings = await position_store.held(conn, desk.mode)
-        with self.keeping():
-            self.prices.update(await view.prices(holdings))
-            await self._raise_highs(holdings)
-        unpriced = holdings.keys() - self.prices.keys()
-        self.prices.update(view.fresh(await view.stored(unpriced)))
-        for market, holding in holdings.items():
-            if (price := self.prices.get(market)) is not None:
-                with self.keeping(market):
-                    await self._leave(market, holding, price)
+        await self.exits.look(self.prices)
+        await self.exits.run()
 
-    async def _raise_highs(self, holdings: Mapping[str, Holding]) -> None:
-        """Remember new highs: of prices that the exchange gave in this pass, of no others.
-
-        A high is for good: one that never was sells by its trailing stop at the true price.
-        """
-        desk = self.job.desk
-        highs = {market: self.prices[market] for market in holdings if market in self.prices}
-        async with desk.db.begin() as conn:
-            for market, price in highs.items():
-                await position_store.raise_high(conn, desk.mode, market, price)
-
-    async def _leave(self, market: str, holding: Holding, price: Decimal) -> None:
-        found = exits.decide(holding, price, self.settings)
-        if found is None or self._is_known_dust(market, holding, price):
-            return
-        if await self._is_gone(market):
-            return
-        await self._cancel_bids(market)
-        await self._sell(market, found.kind, found.reason, price)
-
-    async def _cancel_bids(self, market: str) -> None:
-        """No bid may buy back what an exit sells."""
-        desk = self.job.desk
-        async with desk.db.begin() as conn:
-            unfinished = await order_store.unfinished(conn, desk.mode)
-        for order in unfinished:
-            waits = order.state is State.WAIT and order.cancel_requested_at is None
-            if waits and order.market == market and order.side == "bid":
-                with self.keeping(market):
-                    self.rows += await cancel(desk, order)
-
-    async def _sell(
-        self,
-        market: str,
-        purpose: Purpose,
-        reason: str,
-        price: Decimal,
-        signal: SignalFact | None = None,
-    ) -> None:
-        desk = self.job.desk
-        if await self.job.clearance.why_paused(desk, market) is not None:
-            return
-        rules = Rules(
-            chance=await self.job.view.exit_chance(market),
-            price=price,
-            ticks=await self.job.view.ticks_of(market),
-        )
-        wish = Wish(
-            market=market,
-            side="ask",
-            purpose=purpose,
-            identifier=desk.name_order(desk.clock()),
-            reason=reason,
-            signal=signal,
-        )
-        with self.keeping(market):
+    async def _place_sale(self, wish: Wish, rules: Rules) -> OrderRow | Refusal:
+        with self.keeping(wish.market):
             await self._know_money()
-        unknown = Money(free_krw=ZERO, total_krw=ZERO, at=desk.clock())  # a sale needs none
-        await self._place(wish, rules, self.money or unknown)
-
-    def _is_known_dust(self, market: str, holding: Holding, price: Decimal) -> bool:
-        """Whether this remainder was found too small to sell before, and still is."""
-        was_dust = self.job.memory.dust.get(market) == holding.volume
-        return was_dust and holding.value(price) < ticks.min_total(market)
+        unknown = Money(free_krw=ZERO, total_krw=ZERO, at=self.job.desk.clock())  # needs none
+        return await self._place(wish, rules, self.money or unknown)
 
     # -- 3: signals --------------------------------------------------------------------------
 
@@ -275,17 +224,15 @@ class _Pass:
             self.prices.update(await view.prices(markets - self.prices.keys()))
         stored = await view.stored(markets)
         self.prices = {**view.fresh(stored), **self.prices}
-        asks: dict[str, Decimal] = {}
         with self.keeping():
-            asks = await view.best_asks(buying)
+            self.exits.books.update(await view.books(markets - self.exits.books.keys()))
+        recent = await view.recent({m: snap for m, snap in stored.items() if m in buying})
         for signal in signals:
             with self.keeping(signal.market):
                 if signal.action == "sell":
                     await self._sell_on(signal)
                 else:
-                    snapshot = stored.get(signal.market)
-                    data_at = None if snapshot is None else snapshot.ts
-                    await self._buy_on(signal, asks.get(signal.market), data_at)
+                    await self._buy_on(signal, stored.get(signal.market), recent.get(signal.market))
 
     async def _actionable(self) -> list[SignalFact]:
         """The newest new signal of each market, as far as it asks for an order; others end here."""
@@ -310,10 +257,10 @@ class _Pass:
 
     async def _sell_on(self, signal: SignalFact) -> None:
         if (price := self.prices.get(signal.market)) is not None:
-            await self._sell(signal.market, "exit", f"signal {signal.id}", price, signal)
+            await self.exits.on_signal(signal, price)
 
     async def _buy_on(
-        self, signal: SignalFact, best_ask: Decimal | None, data_at: datetime | None
+        self, signal: SignalFact, snapshot: Snapshot | None, recent: Decimal | None
     ) -> None:
         desk, view, market = self.job.desk, self.job.view, signal.market
         money, price = await self._know_money(), self.prices.get(market)
@@ -322,11 +269,13 @@ class _Pass:
         rules = Rules(
             chance=await view.chance(market),
             price=price,
-            best_ask=best_ask,
-            data_at=data_at,
+            book=self.exits.books.get(market),
+            recent_price=recent,
+            data_at=None if snapshot is None else snapshot.ts,
             data_max_age_s=view.data_max_age_s,
             ticks=await view.ticks_of(market),
             reduce_only=self.job.standing.reduce_only(market)
+            or await self.exits.why_unsold(signal)
             or await self.job.clearance.why_paused(desk, market)
             or await self.job.why_no_entry(market),
         )
@@ -345,21 +294,22 @@ class _Pass:
             self.money = await self.job.view.money()
         return self.money
 
-    async def _place(self, wish: Wish, rules: Rules, money: Money) -> None:
+    async def _place(self, wish: Wish, rules: Rules, money: Money) -> OrderRow | Refusal:
         desk = self.job.desk
         result = await reserve(desk, wish, rules, money=money, prices=self.prices)
         if isinstance(result, Refusal):
             await self._refused(wish, result)
-            return
+            return result
         if wish.side == "bid":
             for limit in sorted(ALERTED):
                 await desk.notifier.resolve(f"risk_limit_hit:{limit}")
         self.rows += 1
         if await self._is_cleared(result):
-            order = await send(desk, result)
-            self.job.clearance.learn(order.market, refused_as(order), desk.clock())
+            result = await send(desk, result)
+            self.job.clearance.learn(result.market, refused_as(result), desk.clock())
             self.rows += 1
-            self.placed.append(order)
+            self.placed.append(result)
+        return result
 
     async def _is_cleared(self, intent: OrderRow) -> bool:
         """Whether the market is known to take orders; withdraws the intent when it does not."""
@@ -375,9 +325,7 @@ class _Pass:
         return fault is None
 
     async def _refused(self, wish: Wish, refusal: Refusal) -> None:
-        """Remember dust, and tell a person of the limits that stop trading as a whole."""
-        if refusal.limit == "dust" and (held := await self._volume(wish.market)) is not None:
-            self.job.memory.dust[wish.market] = held
+        """Tell a person of the limits that stop trading as a whole."""
         if refusal.limit in ALERTED:
             key = f"risk_limit_hit:{refusal.limit}"
             await self._notify(key, refusal.reason, wish.market)
@@ -388,12 +336,6 @@ class _Pass:
         with self.keeping(market):
             missing = await look_for_missing(desk, self.job.standing, await self._know_money())
         return market in missing and self.money is not None and self.money.total(market) == ZERO
-
-    async def _volume(self, market: str) -> Decimal | None:
-        desk = self.job.desk
-        async with desk.db.begin() as conn:
-            holding = (await position_store.held(conn, desk.mode)).get(market)
-        return None if holding is None else holding.volume
 
     async def _notify(self, incident: str, message: str, market: str) -> None:
         await self.job.desk.notifier.notify(

@@ -33,7 +33,7 @@ class ReplayFill:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplayOrder:
     """One order from its intent to its end. `seen_price` is the market's price at its intent;
-    `reason` says why the venue refused it.
+    `reason` says why the venue refused it, by the name `refusal`.
     """
 
     id: int
@@ -48,6 +48,7 @@ class ReplayOrder:
     reserved_krw: Decimal
     state: State
     reason: str | None = None
+    refusal: str | None = None
     fills: tuple[ReplayFill, ...] = ()
 
     @property
@@ -95,6 +96,7 @@ class ReplayBooks:
     _made: list[datetime] = field(default_factory=list)
     _last_order: dict[str, datetime] = field(default_factory=dict)
     _exit_refused: dict[str, datetime] = field(default_factory=dict)
+    _entries: dict[str, int] = field(default_factory=dict)
     _opened: tuple[datetime, Decimal] | None = None
 
     @property
@@ -117,6 +119,7 @@ class ReplayBooks:
             open_orders=tuple(_at_worst(each) for each in self.open_orders()),
             last_order_at=self._last_order.get(market),
             exit_refused_at=self._exit_refused.get(market),
+            entries=self._entries.get(market, 0),
         )
         return portfolio_of(books, market, money=money, prices=prices)
 
@@ -143,6 +146,7 @@ class ReplayBooks:
     def refused(self, order: ReplayOrder, reason: str, now: datetime) -> None:
         """Write that the venue said no."""
         self.orders[order.id - 1] = replace(order, state=State.REFUSED, reason=reason)
+        self._made.remove(order.at)  # it counts in no day
         if order.side == "ask":
             self._exit_refused[order.market] = now
 
@@ -219,6 +223,10 @@ class ReplayBooks:
                     at=fill.ts,
                 )
             )
+        if order.side == "bid" and fills:
+            was_held = self.positions.get(order.market, Holding()).volume
+            entries = self._entries.get(order.market, 0) if was_held else 0
+            self._entries[order.market] = entries + 1
         self.positions[order.market] = holding
         state = State.DONE if seen.state == "done" else State.CANCEL
         self.orders[order.id - 1] = replace(order, state=state, fills=tuple(fills))

@@ -107,12 +107,12 @@ class _Stage:
         self._now = now
         trader = self.trader
         if not self.is_quiet:
-            trader.run(now, self._price)
+            trader.run(now, self._price, self._recent)
             self._cannot_leave = self._is_out_of_reach()
             return
         for market in trader.books.held:
             if (price := self._price(market)) is not None:
-                trader.books.raise_high(market, price)
+                trader.see_high(market, price, now)
         if trader.is_equity_due(now):
             trader.mark(now, self._price)
 
@@ -120,7 +120,8 @@ class _Stage:
     def is_quiet(self) -> bool:
         """Whether a pass can do nothing but write the account's worth."""
         trader = self.trader
-        return self._cannot_leave and not trader.pending and not trader.books.waiting
+        is_idle = not trader.pending and not trader.books.waiting and not trader.due
+        return self._cannot_leave and is_idle
 
     def skip(self) -> None:
         """The six passes of a minute that is quiet and brings no signals, at once."""
@@ -130,7 +131,7 @@ class _Stage:
                 self.pass_at(begin + step * PASS)
             return
         for market in trader.books.held:  # the passes of one minute see both of its extremes
-            trader.books.raise_high(market, self._range(market)[1])
+            trader.see_high(market, self._range(market)[1], begin)
         points = trader.books.equity
         due = points[-1].at + EQUITY_EVERY if points else begin
         step = max(0, -((begin - due) // PASS))
@@ -140,6 +141,14 @@ class _Stage:
 
     def _price(self, market: str) -> Decimal | None:
         return self.tape.price(market, self._now)
+
+    def _recent(self, market: str) -> Decimal | None:
+        """What the market cost a moment before: the last minute's close, as the market job knows
+        it two seconds later; with larger candles the price as this minute began.
+        """
+        if self.tape.unit == 1:
+            return self.tape.reels[market].close_before(self._now - timedelta(seconds=1))
+        return self.tape.price(market, self._now.replace(second=0, microsecond=0))
 
     def _is_out_of_reach(self) -> bool:
         """Whether no price of the present candles reaches an exit of anything held."""

@@ -8,7 +8,7 @@ protocol on the wire, reconciliation and the database. A test holds both jobs' r
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
@@ -18,9 +18,12 @@ from jobs.replay.venue import ReplayVenue
 from jobs.store.settings import Settings
 from jobs.trading import exits
 from jobs.trading.choice import choose
+from jobs.trading.due_exits import DUST, DueExit
 from jobs.trading.engine import VenueError
-from jobs.trading.ledger import Holding
-from jobs.trading.portfolio import Money, Purpose, Rules, SignalFact, Wish
+from jobs.trading.exits import rests_at_most_s
+from jobs.trading.ledger import ZERO, Holding
+from jobs.trading.order_book import best_bid
+from jobs.trading.portfolio import Money, Rules, SignalFact, Wish
 from jobs.trading.risk import Refusal, assess
 from jobs.upbit import ticks
 
@@ -45,19 +48,23 @@ class Trader:
     pending: list[SignalFact] = field(default_factory=list)
     ends: dict[int, tuple[str, str]] = field(default_factory=dict)
     refusals: Counter[str] = field(default_factory=Counter)
-    _dust: dict[str, Decimal] = field(default_factory=dict)
+    due: dict[str, DueExit] = field(default_factory=dict)
 
     def hear(self, signals: list[SignalFact]) -> None:
         """Take note of new signals."""
         self.pending = [*reversed(signals), *self.pending]  # newest first, as the table is read
 
-    def run(self, now: datetime, price: Price) -> None:
-        """One pass: what is open, exits, signals, a look at what was placed, worth."""
-        turn = _Turn(trader=self, now=now, price=price)
+    def run(self, now: datetime, price: Price, recent: Price | None = None) -> None:
+        """One pass: what is open, exits, signals, a look at what was placed, worth.
+
+        `recent` is what a market cost a moment before.
+        """
+        turn = _Turn(trader=self, now=now, price=price, recent=recent or price)
         turn.tend()
         turn.leave()
         turn.enter()
         at = turn.look_after_placing()
+        turn.settle()
         if turn.placed or self.is_equity_due(now):
             self.books.add_equity(self.venue.money(at), turn.prices)
 
@@ -84,6 +91,11 @@ class Trader:
         levels = exits.levels(holding, self.settings, high)
         return levels.calls_at(low) or levels.calls_at(high)
 
+    def see_high(self, market: str, price: Decimal, now: datetime) -> None:
+        """Remember a new high: as far as last price and best bid are both up."""
+        bid = best_bid(self.venue.book(market, price, now))
+        self.books.raise_high(market, exits.risen(price, bid))
+
     def end(self, signal: SignalFact, status: str, reason: str) -> None:
         """Give a signal its end."""
         self.ends[signal.id] = (status, reason)
@@ -97,9 +109,11 @@ class _Turn:
     trader: Trader
     now: datetime
     price: Price
+    recent: Price
     prices: dict[str, Decimal] = field(default_factory=dict)
     money: Money | None = None
     placed: list[int] = field(default_factory=list)
+    tried: set[str] = field(default_factory=set)
 
     def tend(self) -> None:
         """Let what is open meet the price; cancel what has waited too long."""
@@ -122,7 +136,7 @@ class _Turn:
         return self.now + (LOOKED_TWICE if all(ended) else LOOKED_OUT)
 
     def _is_overdue(self, order: ReplayOrder) -> bool:
-        timeout_s = self.trader.settings.order_timeout_s
+        timeout_s = rests_at_most_s(order.side, self.trader.settings.order_timeout_s)
         return (self.now - order.at).total_seconds() >= timeout_s
 
     def _cancel(self, order: ReplayOrder) -> None:
@@ -133,19 +147,40 @@ class _Turn:
 
     def leave(self) -> None:
         """Sell what an exit rule says."""
-        trader, held = self.trader, self.trader.books.held
+        held = self.trader.books.held
         self._quote(held)
         for market, holding in sorted(held.items()):
-            if (price := self.prices.get(market)) is None:
-                continue
-            found = exits.decide(holding, price, trader.settings)
-            trader.books.raise_high(market, price)
-            if found is None or self._is_known_dust(market, holding, price):
-                continue
-            for order in trader.books.open_orders():
-                if order.market == market and order.side == "bid":
-                    self._cancel(order)
-            self._sell(market, found.kind, found.reason, price)
+            if (price := self.prices.get(market)) is not None:
+                self._judge(market, holding, price)
+
+    def _judge(self, market: str, holding: Holding, price: Decimal) -> None:
+        trader, due = self.trader, self.trader.due.get(market)
+        bid = best_bid(trader.venue.book(market, price, self.now))
+        found = exits.decide(holding, price, trader.settings, bid=bid)
+        trader.see_high(market, price, self.now)
+        if due is not None and due.is_dust:
+            if due.held == holding.volume and self._is_dust(market, holding):
+                return
+            del trader.due[market]
+            due = None
+        if found is not None:
+            due = due or DueExit(purpose=found.kind, reason=found.reason, since=self.now)
+            due = replace(due, purpose=found.kind, reason=found.reason)
+        elif due is not None and due.purpose != "exit":
+            del trader.due[market]
+            due = None
+        if due is None:
+            return
+        for order in trader.books.open_orders():
+            if order.market == market and order.side == "bid":
+                self._cancel(order)
+        self._sell(market, due.progressed(holding.volume), price)
+
+    def settle(self) -> None:
+        """After the pass: an exit that is sold is over."""
+        due, held = self.trader.due, self.trader.books.held
+        for market in [each for each in due if each not in held]:
+            del due[market]
 
     def enter(self) -> None:
         """Act on new signals."""
@@ -161,9 +196,16 @@ class _Turn:
             if price is None:
                 continue
             if signal.action == "sell":
-                self._sell(signal.market, "exit", f"signal {signal.id}", price, signal)
+                self._sell_on(signal, price)
             else:
                 self._buy(signal, price)
+
+    def _sell_on(self, signal: SignalFact, price: Decimal) -> None:
+        market, reason = signal.market, f"signal {signal.id}"
+        if market in self.tried:
+            return  # a rule sells it in this pass; the signal stays new
+        due = self.trader.due.get(market) or DueExit(purpose="exit", reason=reason, since=self.now)
+        self._sell(market, replace(due, purpose="exit", reason=reason), price, signal)
 
     def _quote(self, markets: Mapping[str, object]) -> None:
         for market in markets:
@@ -171,30 +213,42 @@ class _Turn:
                 self.prices[market] = price
 
     def _sell(
-        self,
-        market: str,
-        purpose: Purpose,
-        reason: str,
-        price: Decimal,
-        signal: SignalFact | None = None,
+        self, market: str, due: DueExit, price: Decimal, signal: SignalFact | None = None
     ) -> None:
+        trader = self.trader
+        self.tried.add(market)
         wish = Wish(
             market=market,
             side="ask",
-            purpose=purpose,
+            purpose=due.purpose,
             identifier=self._name(),
-            reason=reason,
+            reason=due.reason,
             signal=signal,
         )
-        self._place(wish, Rules(chance=self.trader.venue.chance(market), price=price))
+        rules = Rules(
+            chance=trader.venue.chance(market),
+            price=price,
+            book=trader.venue.book(market, price, self.now),
+            due=due,
+        )
+        result = self._place(wish, rules)
+        if (holding := trader.books.held.get(market)) is None:
+            return
+        if not isinstance(result, Refusal):
+            sent = result.request.volume or ZERO
+            trader.due[market] = due.tried(held=holding.volume, sent=sent, refusal=result.refusal)
+        elif result.limit == "dust":
+            trader.due[market] = replace(due, held=holding.volume, refusal=DUST)
 
     def _buy(self, signal: SignalFact, price: Decimal) -> None:
         venue, market = self.trader.venue, signal.market
         rules = Rules(
             chance=venue.chance(market),
             price=price,
-            best_ask=venue.book(market, price, self.now).units[0].ask_price,
+            book=venue.book(market, price, self.now),
+            recent_price=self.recent(market),
             data_at=self.now,
+            reduce_only=self._why_unsold(signal),
         )
         wish = Wish(
             market=market,
@@ -206,7 +260,16 @@ class _Turn:
         )
         self._place(wish, rules)
 
-    def _place(self, wish: Wish, rules: Rules) -> None:
+    def _why_unsold(self, signal: SignalFact) -> str | None:
+        due = self.trader.due.get(signal.market)
+        if due is None or due.is_dust:
+            return None
+        if due.purpose == "exit" and signal.confidence >= self.trader.settings.min_confidence:
+            del self.trader.due[signal.market]
+            return None
+        return f"its {due.purpose} is due and not done"
+
+    def _place(self, wish: Wish, rules: Rules) -> ReplayOrder | Refusal:
         trader = self.trader
         if self.money is None:
             self.money = trader.venue.money(self.now)
@@ -216,7 +279,7 @@ class _Turn:
         verdict = assess(wish, portfolio, trader.settings, rules, now=self.now)
         if isinstance(verdict, Refusal):
             self._refused(wish, verdict)
-            return
+            return verdict
         order = trader.books.intend(wish, verdict, rules.price, self.now)
         self.placed.append(order.id)
         try:
@@ -225,15 +288,14 @@ class _Turn:
             reason = f"refused by the venue: {exc.name}"
             trader.books.refused(order, reason, self.now)
             self._close(wish, "refused", reason)
-            return
+            return replace(order, refusal=exc.name)
         trader.books.accepted(order, uuid)
         self._close(wish, "executed", f"order {verdict.request.identifier}")
+        return order
 
     def _refused(self, wish: Wish, refusal: Refusal) -> None:
         trader = self.trader
         trader.refusals[refusal.limit] += 1
-        if refusal.limit == "dust":
-            trader._dust[wish.market] = trader.books.positions[wish.market].volume
         if refusal.final:
             self._close(wish, "refused", refusal.reason)
 
@@ -241,9 +303,9 @@ class _Turn:
         if wish.signal is not None:
             self.trader.end(wish.signal, status, reason)
 
-    def _is_known_dust(self, market: str, holding: Holding, price: Decimal) -> bool:
-        was_dust = self.trader._dust.get(market) == holding.volume
-        return was_dust and holding.value(price) < ticks.min_total(market)
+    def _is_dust(self, market: str, holding: Holding) -> bool:
+        price = best_bid(self.trader.venue.book(market, self.prices[market], self.now))
+        return price is not None and holding.value(price) < ticks.min_total(market)
 
     def _name(self) -> str:
         return f"upd-{len(self.trader.books.orders) + 1:08d}"

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from functools import lru_cache
 from operator import attrgetter
 
@@ -51,6 +52,13 @@ WHERE (stored.market, stored.unit, stored.ts)
     = (different.market, different.unit, different.ts)
     AND stored.ts BETWEEN %(first)s AND %(last)s
 """
+LAST_CLOSES = """
+SELECT DISTINCT ON (market) market, close
+FROM candles
+WHERE unit = 1 AND market = ANY(%(markets)s) AND ts BETWEEN %(since)s AND %(until)s
+ORDER BY market, ts DESC
+"""
+
 NEWEST = """
 SELECT wanted.market, newest.ts
 FROM unnest(%(markets)s::text[]) AS wanted (market)
@@ -139,6 +147,16 @@ def _lines(candles: Sequence[Candle]) -> str:
 @lru_cache(maxsize=4096)
 def _escaped(market: str) -> str:
     return market.translate(ESCAPES)
+
+
+async def last_closes(
+    db: Database, markets: Sequence[str], since: datetime, until: datetime
+) -> dict[str, Decimal]:
+    """Return the close of each market's newest minute that began in [since, until]."""
+    async with db.connection() as connection:
+        params = {"markets": list(markets), "since": since, "until": until}
+        cursor = await connection.execute(LAST_CLOSES, params)
+        return {market: close async for market, close in cursor}
 
 
 async def newest(db: Database, markets: Sequence[str], unit: int) -> dict[str, datetime]:

@@ -199,8 +199,23 @@ async def buried(conn: AsyncConnection, mode: Mode, since: datetime) -> list[Ord
     return [as_row(row) for row in await conn.execute(statement)]
 
 
+async def newest_sale(conn: AsyncConnection, mode: Mode, market: str) -> OrderRow | None:
+    """The newest order that was to sell in `market`; None when there was none."""
+    statement = (
+        select(orders)
+        .where(orders.c.mode == mode, orders.c.market == market, orders.c.side == "ask")
+        .order_by(orders.c.id.desc())
+        .limit(1)
+    )
+    row = (await conn.execute(statement)).one_or_none()
+    return None if row is None else as_row(row)
+
+
 async def count_since(conn: AsyncConnection, mode: Mode, since: datetime) -> int:
-    """How many orders were meant for the venue since then; those never sent do not count."""
+    """How many orders the venue took since then, or may have taken; refused ones do not count.
+
+    An exit that is refused again and again must not use up the day's entries (fault A1).
+    """
     statement = (
         select(func.count())
         .select_from(orders)
@@ -208,7 +223,7 @@ async def count_since(conn: AsyncConnection, mode: Mode, since: datetime) -> int
             orders.c.mode == mode,
             orders.c.created_at >= since,
             orders.c.purpose != "foreign",
-            _not_given_up(NEVER_SENT),
+            orders.c.state != State.REFUSED,
         )
     )
     return (await conn.execute(statement)).scalar_one()

@@ -263,8 +263,27 @@ async def portfolio(
         open_orders=tuple(_at_worst(o) for o in await order_store.unfinished(conn, mode)),
         last_order_at=await order_store.last_order_at(conn, mode, market),
         exit_refused_at=await order_store.exit_refused_at(conn, mode, market),
+        entries=await _entries(conn, mode, market),
     )
     return portfolio_of(known, market, money=money, prices=prices)
+
+
+async def _entries(conn: AsyncConnection, mode: Mode, market: str) -> int:
+    """How many purchases the position in `market` has had since it was opened."""
+    statement = (
+        select(func.count(func.distinct(fills.c.order_id)))
+        .join(orders, orders.c.id == fills.c.order_id)
+        .join(
+            positions, (positions.c.mode == orders.c.mode) & (positions.c.market == orders.c.market)
+        )
+        .where(
+            orders.c.mode == mode,
+            orders.c.market == market,
+            orders.c.side == "bid",
+            fills.c.ts >= positions.c.opened_at,
+        )
+    )
+    return (await conn.execute(statement)).scalar_one()
 
 
 async def add_equity(

@@ -18,8 +18,8 @@ class Books:
 
     `realized_krw` is of all positions ever, `peak_krw` the highest profit so far, `opened_krw` the
     profit at the beginning of the Korean day. `unseen_krw` is the most that bids can cost which the
-    venue's balances do not show yet. The last two instants are of one market. `moved_at` is when
-    the books of each holding last changed.
+    venue's balances do not show yet. The last two instants, and `entries`, are of one market.
+    `moved_at` is when the books of each holding last changed.
     """
 
     holdings: Mapping[str, Holding]
@@ -31,6 +31,7 @@ class Books:
     open_orders: tuple[OpenOrder, ...]
     last_order_at: datetime | None
     exit_refused_at: datetime | None
+    entries: int = 0
     moved_at: Mapping[str, datetime] = field(default_factory=dict)
 
 
@@ -102,6 +103,7 @@ def portfolio_of(
         exit_refused_at=books.exit_refused_at,
         free_volume=_free(books, market, money),
         missing=absent,
+        entries=books.entries,
     )
 
 

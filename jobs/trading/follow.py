@@ -17,6 +17,7 @@ from jobs.store.orders import NEVER_ARRIVED, OrderRow
 from jobs.trading import states
 from jobs.trading.desk import Desk
 from jobs.trading.evidence import CLOCK_MARGIN, Settled, settle
+from jobs.trading.exits import rests_at_most_s
 from jobs.trading.intents import doubt, unknown_incident_key, withdraw
 from jobs.trading.states import State
 from jobs.upbit.wire import Order
@@ -172,7 +173,8 @@ async def _resolved(desk: Desk, order: OrderRow) -> None:
 def _is_overdue(order: OrderRow, now: datetime, timeout_s: float) -> bool:
     if order.cancel_requested_at is not None:
         return (now - order.cancel_requested_at).total_seconds() >= CANCEL_AGAIN_S
-    return (now - order.created_at).total_seconds() >= timeout_s
+    limit_s = rests_at_most_s(order.side, timeout_s)
+    return (now - order.created_at).total_seconds() >= limit_s
 
 
 async def _note(

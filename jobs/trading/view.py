@@ -1,4 +1,4 @@
-"""What markets show and allow now: prices, best asks, the age of stored data, order rules."""
+"""What markets show and allow now: prices, order books, the age of stored data, order rules."""
 
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from jobs.errors import JobError
 from jobs.spec import Clock
-from jobs.store import market_data
+from jobs.store import candles, market_data
 from jobs.store.db import Database
 from jobs.store.market_data import Snapshot
 from jobs.trading.exchange import Exchange, Quotes
@@ -15,8 +15,9 @@ from jobs.trading.ledger import EXACT
 from jobs.trading.portfolio import Money
 from jobs.upbit import ticks
 from jobs.upbit.ticks import NONE_STATED, StatedTicks
-from jobs.upbit.wire import Chance
+from jobs.upbit.wire import Chance, Orderbook
 
+MINUTE = timedelta(minutes=1)
 _NO_MAXIMUM = Decimal(1_000_000_000)
 
 
@@ -49,13 +50,25 @@ class MarketView:
         seen = await self.quotes.tickers(sorted(markets))
         return {ticker.market: ticker.price for ticker in seen}
 
-    async def best_asks(self, markets: Collection[str]) -> dict[str, Decimal]:
-        """The lowest price somebody sells at, asked now; a market nobody sells in is absent."""
+    async def books(self, markets: Collection[str]) -> dict[str, Orderbook]:
+        """The order book of each of `markets`, asked now."""
         if not markets:
             return {}
-        books = await self.quotes.orderbooks(sorted(markets))
-        asks = {book.market: book.units[0].ask_price for book in books if book.units}
-        return {market: price for market, price in asks.items() if price > 0}
+        seen = await self.quotes.orderbooks(sorted(markets))
+        return {book.market: book for book in seen}
+
+    async def recent(self, stored: Mapping[str, Snapshot]) -> dict[str, Decimal]:
+        """What each market cost a moment before now: a second figure beside its last trade.
+
+        The close of the newest finished minute, as long as stored data counts as fresh; in a
+        market that had no trade since, the price of the stored snapshot.
+        """
+        if not stored:
+            return {}
+        now = self.clock()
+        oldest = now - timedelta(seconds=self.data_max_age_s)
+        closes = await candles.last_closes(self.db, sorted(stored), oldest - MINUTE, now - MINUTE)
+        return {**{name: snap.price for name, snap in stored.items()}, **closes}
 
     async def stored(self, markets: Collection[str]) -> Mapping[str, Snapshot]:
         """The newest stored snapshot of each of `markets`, however old.

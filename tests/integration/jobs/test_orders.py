@@ -54,7 +54,7 @@ async def test_there_and_back_again_leaves_books_that_agree(trading: Trading, st
 
 
 async def test_a_market_buy_ends_in_cancel_with_fills(trading: Trading) -> None:
-    await trading.set(entry_order="market")
+    await trading.set(entry_order="market", max_entry_deviation_pct=0)
     trading.venue.quote(Decimal(97_777_000))
     await hold(trading)
     order = await trading.only_order()
@@ -317,6 +317,9 @@ async def test_an_exit_works_on_stale_quotes_of_the_market_job(trading: Trading)
     await hold(trading)
     trading.venue.quote(PRICE * 90 // 100)
     trading.venue.quotes_down = Unavailable("no quotes")
+    with pytest.raises(Unavailable):
+        await trading.run(after_s=10)
+    assert len(await trading.orders()) == 1  # one figure alone sells nothing
     with pytest.raises(Unavailable):
         await trading.run(after_s=10)
     assert (await trading.orders())[1].purpose == "stop_loss"

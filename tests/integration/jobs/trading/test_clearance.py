@@ -10,7 +10,7 @@ from jobs.store import settings as settings_store
 
 
 async def test_the_first_purchase_of_a_market_is_tested_and_no_later_one(trading: Trading) -> None:
-    await trading.set(cooldown_s=0, position_size_pct=1)
+    await trading.set(cooldown_s=0, position_size_pct=1, entries_per_position=2)
     await trading.signal("buy")
     await trading.run()
     assert trading.venue.calls.count("test_order") == 1

@@ -37,7 +37,7 @@ from jobs.store import settings as settings_store
 from jobs.store.db import Database
 from jobs.store.orders import OrderRow
 from jobs.store.settings import Settings
-from jobs.store.tables import signals
+from jobs.store.tables import fills, orders, signals
 from jobs.trading import risk
 from jobs.trading.risk import day_start
 from jobs.trading.states import OPEN
@@ -67,6 +67,10 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "entry_order": ("limit", "market", "best"),
     "entry_time_in_force": ("auto", "ioc", "fok", "post_only"),
     "exit_order": ("limit", "market", "best"),
+    "max_spread_pct": (0, 1),
+    "max_entry_deviation_pct": (0, 1),
+    "max_exit_slippage_pct": (1, 3, 30),
+    "entries_per_position": (1, 2, 5),
     "halted": ("none", "entries", "all"),
 }
 
@@ -207,8 +211,8 @@ class TradingHistory(RuleBasedStateMachine):
         before = [each for each in rows if each.id < row.id]
         same_market = [each for each in before if each.market == row.market]
         start = day_start(row.created_at)
-        sent_today = [e for e in before if e.created_at >= start and not _is_never_sent(e)]
-        assert len(sent_today) < in_force.max_orders_per_day
+        taken_today = [e for e in before if e.created_at >= start and e.state != "refused"]
+        assert len(taken_today) < in_force.max_orders_per_day
         met = [e for e in same_market if not _is_given_up(e)]
         if met:
             pause_s = (row.created_at - met[-1].created_at).total_seconds()
@@ -218,9 +222,28 @@ class TradingHistory(RuleBasedStateMachine):
             wanted = select(signals.c.confidence).where(signals.c.id == row.signal_id)
             assert (await conn.execute(wanted)).scalar_one() >= in_force.min_confidence
             await self._judge_loss(conn, row, in_force)
+            await self._judge_entries(conn, row, in_force)
         others = {m for m, h in held.items() if h.value(self.trading.venue.price[m]) >= 5000}
         others |= {e.market for e in before if e.side == "bid" and e.state in OPEN}
         assert len(others - {row.market}) < in_force.max_open_positions or row.market in others
+
+    async def _judge_entries(self, conn: Any, row: OrderRow, in_force: Settings) -> None:
+        """Recounted from the fills of the market, the order's own left out."""
+        statement = (
+            select(fills.c.order_id, fills.c.volume, orders.c.side)
+            .join(orders, orders.c.id == fills.c.order_id)
+            .where(orders.c.market == row.market, orders.c.id != row.id)
+            .order_by(fills.c.id)
+        )
+        held, entries = Decimal(0), set[int]()
+        for fill in await conn.execute(statement):
+            if fill.side == "ask":
+                held -= fill.volume
+            else:
+                entries = {fill.order_id} | (entries if held else set())
+                held += fill.volume
+        is_held = held * self.trading.venue.price[row.market] >= 5000
+        assert not is_held or len(entries) < in_force.entries_per_position
 
     async def _judge_loss(self, conn: Any, row: OrderRow, in_force: Settings) -> None:
         """By what the venue holds, not by our books."""
@@ -269,10 +292,6 @@ class TradingHistory(RuleBasedStateMachine):
         await self.trading.assert_books_agree()
         for row in await self.trading.orders():
             self.tried.ends[row.state] = self.tried.ends.get(row.state, 0) + 1
-
-
-def _is_never_sent(row: OrderRow) -> bool:
-    return row.state == "refused" and (row.reason or "").startswith("never sent")
 
 
 def _is_given_up(row: OrderRow) -> bool:

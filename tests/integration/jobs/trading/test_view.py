@@ -1,15 +1,18 @@
 """What markets show and allow, asked once and remembered as long as allowed."""
 
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 import pytest
 from fixtures.trading import BTC, PRICE, Trading
 
 from jobs.errors import Unavailable
+from jobs.store import candles
 from jobs.trading.view import published_chance
-from jobs.upbit.wire import Orderbook
+from jobs.upbit.wire import Candle
 
 ETH = "KRW-ETH"
+MINUTE = timedelta(minutes=1)
 
 
 async def test_prices_of_several_markets_are_one_call(trading: Trading) -> None:
@@ -19,17 +22,31 @@ async def test_prices_of_several_markets_are_one_call(trading: Trading) -> None:
 
 async def test_nothing_wanted_is_nothing_asked(trading: Trading) -> None:
     assert await trading.view.prices(()) == {}
-    assert await trading.view.best_asks(()) == {}
+    assert await trading.view.books(()) == {}
+    assert await trading.view.recent({}) == {}
     assert await trading.view.stored(()) == {}
     assert trading.venue.calls == []
 
 
-async def test_a_market_nobody_sells_in_has_no_best_ask(trading: Trading) -> None:
-    async def books(_markets: object) -> list[Orderbook]:
-        return [Orderbook(market=BTC, ts=trading.clock(), units=())]
+async def test_what_a_market_cost_a_moment_before_is_the_last_finished_minutes_close(
+    trading: Trading,
+) -> None:
+    now = trading.clock().replace(second=0)
+    await trading.collect(BTC)
+    await trading.collect(ETH)
+    for minutes, close in [(9, 1), (2, 2), (1, 3), (0, 4)]:
+        await candles.upsert(trading.db, [_candle(BTC, now - minutes * MINUTE, close)])
+        await candles.upsert(trading.db, [_candle(ETH, now - (minutes + 9) * MINUTE, close)])
+    stored = await trading.view.stored({BTC, ETH})
+    # ETH had no trade for longer than stored data counts as fresh: its snapshot stands there
+    assert await trading.view.recent(stored) == {BTC: Decimal(3), ETH: Decimal(5_000_000)}
 
-    trading.venue.orderbooks = books  # type: ignore[method-assign, assignment]  # an empty book
-    assert await trading.view.best_asks({BTC}) == {}
+
+def _candle(market: str, ts: datetime, close: int) -> Candle:
+    one = Decimal(close)
+    return Candle(
+        market=market, unit=1, ts=ts, open=one, high=one, low=one, close=one, volume=one, value=one
+    )
 
 
 async def test_stored_prices_are_fresh_up_to_their_limit(trading: Trading) -> None:
