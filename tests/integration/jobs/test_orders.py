@@ -636,7 +636,7 @@ async def test_a_bug_about_one_order_stops_no_other_markets_exit(
     trading: Trading, monkeypatch: pytest.MonkeyPatch, error: type[Exception], *, deep: bool
 ) -> None:
     await hold(trading)
-    trading.venue.quote(Decimal(5_000_000), ETH, depth=Decimal(0))
+    trading.venue.quote(Decimal(5_000_000), ETH, depth=Decimal("0.0001"))
     await trading.signal("buy", ETH)
     await trading.run(after_s=60)
     assert [o.state for o in await trading.orders()][-1] == "wait"

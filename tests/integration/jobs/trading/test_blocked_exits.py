@@ -315,11 +315,11 @@ async def test_a_remainder_too_small_to_sell_is_told_once_and_is_no_blocked_exit
 
 async def test_halting_is_no_blocked_exit(trading: Trading) -> None:
     await hold(trading)
-    await trading.set(halted=True)
+    await trading.set(halted="all")
     trading.venue.quote(PRICE * 90 // 100)
     for _ in range(9):
         await trading.run(after_s=10)
-    assert list(trading.alerts.open) == ["halted"]
+    assert BLOCKED not in trading.alerts.open
     async with trading.db.begin() as conn:
         assert (await conn.execute(select(due_exits))).all() == []
 
@@ -327,8 +327,7 @@ async def test_halting_is_no_blocked_exit(trading: Trading) -> None:
 async def test_an_unanswered_sale_that_stays_so_is_told(trading: Trading) -> None:
     await hold(trading)
     trading.restarted(patience=Patience(over_s=3600))
-    trading.venue.troubles = ["late"]
-    trading.venue.late_s = 3600
+    trading.venue.troubles = ["never_arrived"]
     trading.venue.quote(PRICE * 90 // 100)
     for _ in range(8):
         await trading.run(after_s=10)

@@ -122,4 +122,4 @@ def test_no_more_is_sold_than_is_free_and_the_cause_is_named() -> None:
         volume=Decimal(2),
     )
     by_us = portfolio_of(books(open_orders=(ask,)), A, money=locked, prices=PRICES)
-    assert by_us.why_unsellable(A) == "nothing is held that is not already being sold"
+    assert by_us.why_unsellable(A) == "order upd-1 sells it already and is wait"
