@@ -139,7 +139,7 @@ async def opened(db: Database, tape: Tape, settings: Settings) -> Live:
     exchange = PaperExchange(db, quotes, clock=clock)
     desk = Desk(db=db, exchange=exchange, clock=clock, notifier=Alerts(), mode="paper")
     view = MarketView(db=db, exchange=exchange, quotes=quotes, clock=clock)
-    for key in Settings.__slots__:
+    for key in settings_store.SPECS:
         await settings_store.write(db, key, getattr(settings, key), "test")
     known = [candle for market in MARKETS for candle in tape.window(market, 400, BEGIN)]
     await candle_store.upsert(db, known)
