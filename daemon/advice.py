@@ -18,6 +18,7 @@ ADVICE: Mapping[str, str] = MappingProxyType(
         "disk_low": "make room, or move daemon.state_dir to a larger disk",
         "error_rate_high": "`upbitd slots --limit 50` shows which runs fail and why",
         "exit_blocked": "look at the market on Upbit and sell there, or use `upbitd flatten`",
+        "foreign_sale": "nothing, if you sold it yourself; else look who can use the account",
         "halted": "`upbitd resume` when trading may go on; `upbitd positions` shows what is held",
         "job_paused": "`upbitd jobs resume` lets it go on; `upbitd jobs list` says who paused it",
         "key_expiring": "make a new key at https://upbit.com/mypage/open_api_management, give it "

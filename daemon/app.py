@@ -398,6 +398,8 @@ def _means(host: Host, opened: Opened, examiner: Examiner) -> Means:
         gates=opened.resources.base.gates,
         runs=opened.runs,
         list_keys=opened.resources.upbit.api_keys,
+        database=opened.resources.base.database,
+        is_leader=lambda: opened.status.role == "leader",
         notifier=opened.outbox,
         clock=_now,
         log_trouble=host.logs.trouble,

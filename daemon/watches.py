@@ -11,6 +11,7 @@ from daemon.dead_man import DeadMan
 from daemon.key_watch import KeyWatch
 from daemon.limits import RecentRuns, Watched, rules
 from daemon.pace import signal_age
+from daemon.settings_watch import SettingsWatch
 from daemon.standing_rules import Standing, standing_rules
 from daemon.vigil import Vigil
 from health.report import Report, Status
@@ -18,6 +19,7 @@ from health.watchdog import Heartbeats
 from jobs import ALL
 from jobs.gates import Gates
 from jobs.spec import Clock, Notifier
+from jobs.store.db import Database
 from jobs.upbit.wire import ApiKey
 
 
@@ -31,6 +33,8 @@ class Means:
     gates: Gates
     runs: RecentRuns
     list_keys: Callable[[], Awaitable[Sequence[ApiKey]]]
+    database: Database
+    is_leader: Callable[[], bool]
     notifier: Notifier
     clock: Clock
     log_trouble: Callable[[], str | None] = lambda: None
@@ -63,6 +67,14 @@ def watches(means: Means) -> Iterator[tuple[str, Work]]:
     found = [*rules(watched, config.alerts), *standing_rules(standing, config.alerts)]
     vigil = Vigil(found, means.notifier, monotonic=time.monotonic)
     yield "vigil", vigil.keep
+    settings = SettingsWatch(
+        db=means.database,
+        notifier=means.notifier,
+        clock=means.clock,
+        is_live=config.trading.mode == "live",
+        is_leader=means.is_leader,
+    )
+    yield "settings watch", settings.keep
     if (key := config.secrets.upbit_access_key) is not None and config.secrets.upbit_secret_key:
         key_watch = KeyWatch(
             access_key=key.get_secret_value(),

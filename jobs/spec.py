@@ -111,7 +111,8 @@ class Incident:
 
     `kind` is one of the contract's alert kinds, `incident` the key of this very trouble, for
     example `order_unknown:KRW-BTC`. `market`, `order_id` and `identifier` say what it is about;
-    `advice` is one line that says what a person can do.
+    `advice` is one line that says what a person can do. `is_event` is what has no end: told once,
+    and nothing recovers from it.
     """
 
     kind: str
@@ -128,6 +129,7 @@ class Incident:
     order_id: int | None = None
     identifier: str | None = None
     advice: str | None = None
+    is_event: bool = False
 
 
 class Notifier(Protocol):

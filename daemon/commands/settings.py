@@ -1,8 +1,9 @@
 """`upbitd settings list|get|set`: what may change while it runs."""
 
+import sys
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 from sqlalchemy import select
@@ -14,6 +15,7 @@ from daemon.commands.tables import plain, show
 from jobs.store import settings as store
 from jobs.store.ceilings import Ceilings
 from jobs.store.db import Database
+from jobs.store.loosening import OFF_AT_ZERO, is_looser
 from jobs.store.tables import settings as table
 
 BAD_VALUE = 2
@@ -81,8 +83,12 @@ def set_setting(
     key: Annotated[str, typer.Argument(help="The setting.")],
     value: Annotated[str, typer.Argument(help="Its new value.")],
     config: ConfigOption = None,
+    *,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
     """Change one setting; the running daemon takes it at once.
+
+    In live mode a change that risks more asks first, or wants --yes.
 
     Example: upbitd settings set position_size_pct 5
     """
@@ -92,8 +98,27 @@ def set_setting(
         settings.limits.ceilings().check(key, parsed)
     except ValueError as error:
         fail(str(error), BAD_VALUE)
+    if settings.trading.mode == "live" and not yes:
+        _confirm(key, with_database(settings, lambda db: _stored(db, key)), parsed)
     changed = with_database(settings, lambda db: store.write(db, key, parsed, operator()))
     typer.echo(f"{key} = {plain(parsed)}" if changed else f"{key} is {plain(parsed)} already")
+
+
+def _confirm(key: str, old: store.Value, new: store.Value) -> None:
+    """Ask before more real money is risked; ends the command where nobody can answer."""
+    if not is_looser(key, old, new):
+        return
+    what = f"{key}: {plain(old)} -> {plain(new)} lets the live account risk more"
+    if key in OFF_AT_ZERO and new == 0:
+        what += " (0 switches this limit off)"
+    if not sys.stdin.isatty():
+        fail(f"{what}: say --yes", BAD_VALUE)
+    typer.confirm(f"{what}. Change it?", abort=True)
+
+
+async def _stored(db: Database, key: str) -> store.Value:
+    async with db.begin() as conn:
+        return cast(store.Value, getattr(await store.read(conn, fallback=store.Settings()), key))
 
 
 async def _rows(db: Database, ceilings: Ceilings) -> list[SettingRow]:

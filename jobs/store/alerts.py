@@ -84,6 +84,7 @@ async def _fold(tx: AsyncConnection, incident: Incident, at: datetime, times: in
         occurrences=times,
         created_at=at,
         last_at=at,
+        resolved_at=at if incident.is_event else None,
     )
     row = new.on_conflict_do_update(
         index_elements=[alerts.c.incident],
@@ -281,6 +282,13 @@ async def open_incidents(db: Database, kind: str) -> set[str]:
     is_open = (alerts.c.kind == kind) & alerts.c.resolved_at.is_(None)
     async with db.begin() as tx:
         return set((await tx.execute(select(alerts.c.incident).where(is_open))).scalars())
+
+
+async def known_incidents(db: Database, kinds: Collection[str], since: datetime) -> set[str]:
+    """The keys of the alerts of some kinds since an instant, open or not."""
+    query = select(alerts.c.incident).where(alerts.c.kind.in_(kinds), alerts.c.last_at > since)
+    async with db.begin() as tx:
+        return set((await tx.execute(query)).scalars())
 
 
 async def undelivered(db: Database) -> int:

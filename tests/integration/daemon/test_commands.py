@@ -223,6 +223,21 @@ def test_no_setting_passes_its_ceiling(
     assert listed["daily_loss_limit_krw"]["allowed"] == "at most 50000 ([limits])"
 
 
+def test_in_live_mode_what_risks_more_wants_a_second_word(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UPBITD_TRADING__MODE", "live")
+    refused = run("settings", "set", "max_position_krw", "2000000")
+    assert refused.exit_code == 2
+    assert "max_position_krw: 1,000,000 -> 2,000,000 lets the live account" in refused.stderr
+    assert "--yes" in refused.stderr
+    assert "switches this limit off" in run("settings", "set", "max_drawdown_pct", "0").stderr
+    assert run("settings", "set", "max_position_krw", "900000").exit_code == 0
+    assert run("settings", "set", "max_position_krw", "950000").exit_code == 2
+    assert run("settings", "set", "max_position_krw", "950000", "--yes").exit_code == 0
+    assert run("settings", "get", "max_position_krw").stdout == "950000\n"
+
+
 def test_settings_are_listed_with_defaults_and_who_changed_them(run: Run) -> None:
     assert run("settings", "set", "stop_loss_pct", "4.5").stdout == "stop_loss_pct = 4.5\n"
     assert run("settings", "set", "stop_loss_pct", "4.50").stdout.startswith("stop_loss_pct is")

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
@@ -16,6 +17,7 @@ from jobs.gates import Gates
 from jobs.spec import Incident
 from jobs.upbit.wire import ApiKey
 
+NO_DATABASE: Any = None
 NOW = datetime(2026, 11, 20, 3, 0, tzinfo=UTC)
 KEYS = Secrets(upbit_access_key=SecretStr("ACCESS"), upbit_secret_key=SecretStr("SECRET"))
 PING = HealthConfig(ping_url=SecretStr("https://example.com/ping"))
@@ -47,6 +49,8 @@ def means(config: Config, status: Status = Status.HEALTHY, *, lanes: bool = True
         gates=Gates(lambda: NOW),
         runs=RecentRuns(lambda: NOW),
         list_keys=list_keys,
+        database=NO_DATABASE,
+        is_leader=lambda: False,
         notifier=Nobody(),
         clock=lambda: NOW,
     )
@@ -55,9 +59,9 @@ def means(config: Config, status: Status = Status.HEALTHY, *, lanes: bool = True
 @pytest.mark.parametrize(
     ("config", "names"),
     [
-        (Config(), ["vigil"]),
-        (Config(secrets=KEYS), ["vigil", "key watch"]),
-        (Config(secrets=KEYS, health=PING), ["vigil", "key watch", "ping"]),
+        (Config(), ["vigil", "settings watch"]),
+        (Config(secrets=KEYS), ["vigil", "settings watch", "key watch"]),
+        (Config(secrets=KEYS, health=PING), ["vigil", "settings watch", "key watch", "ping"]),
     ],
 )
 def test_what_the_configuration_asks_for_is_watched(config: Config, names: list[str]) -> None:
