@@ -18,6 +18,8 @@ from daemon.embedded_home import EmbeddedError, find_binaries
 from jobs.store.connecting import connect_blocking
 from jobs.store.db import translated
 
+DUMP = b"PGDMP"
+"""How every file of pg_dump's own format begins."""
 OWNER_ONLY = 0o600
 TABLE = re.compile(r"(?:dumping contents of|processing data for) table \"?([\w.]+)")
 OURS = """
@@ -66,6 +68,8 @@ def restore(url: str, file: Path, told: Told) -> None:
     """Put what `back_up` wrote into an empty database; it stays empty when that fails."""
     if not file.is_file():
         raise BackupError(f"there is no file {file}")
+    if not _is_dump(file):  # looked at before anything is changed in the database
+        raise BackupError(f"{file} is no back-up: give a file that `upbitd backup` wrote")
     if tables(url):
         raise BackupError(
             "the database is not empty: restore into a new one, or empty it with "
@@ -76,6 +80,14 @@ def restore(url: str, file: Path, told: Told) -> None:
     with connect_blocking(url) as connection:
         connection.execute("DROP TABLE IF EXISTS alembic_version")
     _run("pg_restore", [*command, str(file)], url, told)
+
+
+def _is_dump(file: Path) -> bool:
+    try:
+        with file.open("rb") as read:
+            return read.read(len(DUMP)) == DUMP
+    except OSError as exc:
+        raise BackupError(f"{file} cannot be read: {exc.strerror}") from exc
 
 
 def _run(program: str, options: list[str], url: str, told: Told) -> None:

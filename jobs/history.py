@@ -19,7 +19,7 @@ from jobs.spec import Clock, Sleep, current_lane
 from jobs.store.db import Database
 from jobs.upbit.client import UpbitClient
 
-CHUNK = 50
+CHUNK = 200
 """Pages after which it is looked again what is the most urgent."""
 WORTH_TELLING = 20
 """Pages; less than that is done before anybody could read of it."""

@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
+from jobs.errors import JobError
 from sandbox import books, recording
 from sandbox.gemini import API_KEY
 from sandbox.options import Options
@@ -21,7 +22,7 @@ from sandbox.server import listen, serve
 from sandbox.tape import Tape
 from sandbox.venue import MAIN, Venue, utc_now
 
-DATA = Path(__file__).parent / "data"
+DATA = recording.SHIPPED
 LEADER = "KRW-BTC"
 PLAYED_DAYS = 14
 
@@ -32,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         venue = build(wanted)
         line = listen(wanted.host, wanted.port)
-    except (OSError, ValueError) as exc:
+    except (OSError, ValueError, JobError) as exc:
         sys.stderr.write(f"sandbox: {exc}\n")
         return 2
     card = _card(venue, *line.getsockname()[:2])

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from decimal import ROUND_DOWN, Decimal
 from pathlib import Path
 
+from jobs.errors import BadData
 from jobs.upbit.ticks import round_price, tick_size
 from jobs.upbit.wire import Level, Orderbook
+from sandbox.recording import SHIPPED
 from sandbox.tape import Trade, from_ms, plain
 
 DEPTH = 30
@@ -28,16 +30,28 @@ class Shape:
 
 
 def load_shapes(folder: Path) -> list[Shape]:
-    """Read the recorded books, each different one once. Raises FileNotFoundError without any."""
-    files = sorted(folder.glob("orderbook_*.jsonl.gz"))
-    if not files:
-        raise FileNotFoundError(f"no orderbook_*.jsonl.gz in {folder}")
+    """Read the recorded books, each different one once; without any, those that are shipped.
+
+    Raises BadData for a file that is not what it should be.
+    """
+    pattern = "orderbook_*.jsonl.gz"
+    files = sorted(folder.glob(pattern)) or sorted(SHIPPED.glob(pattern))
     shapes: dict[Shape, None] = {}
     for file in files:
-        with gzip.open(file, "rt", encoding="ascii") as stream:
-            for line in stream:
-                shapes[_shape(json.loads(line, parse_float=Decimal))] = None
+        try:
+            with gzip.open(file, "rt", encoding="utf-8") as stream:
+                for number, line in enumerate(stream, 1):
+                    shapes[_shape_of(file, number, line)] = None
+        except (OSError, EOFError, zlib.error, UnicodeDecodeError) as exc:
+            raise BadData(f"{file.name}: no readable gzip text ({exc})") from exc
     return list(shapes)
+
+
+def _shape_of(file: Path, number: int, line: str) -> Shape:
+    try:
+        return _shape(json.loads(line, parse_float=Decimal))
+    except (ValueError, TypeError, KeyError, IndexError, ArithmeticError, RecursionError) as exc:
+        raise BadData(f"{file.name}, line {number}: no order book as Upbit gives it") from exc
 
 
 def _shape(raw: dict[str, list[dict[str, Decimal]]]) -> Shape:

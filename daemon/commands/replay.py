@@ -47,7 +47,11 @@ def replay(  # noqa: PLR0913 - one parameter an option
         str, typer.Option(help="Markets with commas between; the configured ones unless said.")
     ] = "",
     data: Annotated[
-        str, typer.Option(help='"database", or a folder of candles_1m_*.csv.gz.', metavar="DIR")
+        str,
+        typer.Option(
+            help='"database", or a folder of candles_1m_*.csv[.gz], or one such file.',
+            metavar="DIR",
+        ),
     ] = DATABASE,
     slippage_bps: Annotated[
         str, typer.Option(help="Between the price and what is paid: hundredths of a per cent.")

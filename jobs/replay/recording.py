@@ -1,18 +1,14 @@
-"""Where recorded candles come from: gzip CSV files, or the daemon's own table."""
+"""Where recorded candles come from: CSV files, or the daemon's own table."""
 
-import gzip
-from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime, timedelta
-from decimal import Decimal, InvalidOperation
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
-from jobs.errors import BadData
+from jobs.candle_files import candle_of, files_in, rows_of
 from jobs.store.db import Database
 from jobs.upbit.wire import Candle
 
-PATTERN = "candles_1m_*.csv.gz"
-COLUMNS = 8
-"""market, ts_utc, open, high, low, close, volume, value; more may follow."""
+FIRST, LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 
 RANGE = """
 SELECT market, unit, ts, open, high, low, close, volume, value FROM candles
@@ -25,26 +21,24 @@ SELECT market, min(ts), max(ts) FROM candles WHERE unit = %(unit)s GROUP BY mark
 
 
 def read_files(
-    folder: Path, markets: Sequence[str], *, since: datetime | None, until: datetime | None
+    place: Path, markets: Sequence[str], *, since: datetime | None, until: datetime | None
 ) -> dict[str, list[Candle]]:
     """One-minute candles of `markets` (empty: all) in [since, until), oldest first.
 
-    Reads every candles_1m_*.csv.gz of the folder; of two rows for one minute the later one counts.
-    Raises FileNotFoundError when there is none, BadData for a row that is no candle.
+    Reads every recording of the folder (jobs/candle_files.py), or the one file; of two rows for one
+    minute the later one counts, and a row without turnover is a minute without a trade. Raises
+    FileNotFoundError when there is none, BadData for a file that is not what it should be.
     """
-    files = sorted(folder.glob(PATTERN))
-    if not files:
-        raise FileNotFoundError(f"no {PATTERN} in {folder}")
-    wanted, first = frozenset(markets), "" if since is None else _stamp(since)
-    end = "9999" if until is None else _stamp(until)
-    found: dict[str, dict[str, Candle]] = {}
-    for file in files:
-        for fields in _rows(file):
-            if first <= fields[1] < end and (not wanted or fields[0] in wanted):
-                found.setdefault(fields[0], {})[fields[1]] = _candle(file, fields)
-    return {
-        market: [rows[stamp] for stamp in sorted(rows)] for market, rows in sorted(found.items())
-    }
+    wanted = frozenset(markets)
+    first, end = since or FIRST, until or LAST
+    found: dict[str, dict[datetime, Candle]] = {}
+    for file in files_in(place):
+        for row in rows_of(file):
+            if first <= row.ts < end and (not wanted or row.market in wanted):
+                candle = candle_of(file, row)
+                if candle.volume or candle.value:
+                    found.setdefault(row.market, {})[row.ts] = candle
+    return {market: [rows[ts] for ts in sorted(rows)] for market, rows in sorted(found.items())}
 
 
 async def read_table(
@@ -68,37 +62,3 @@ async def stored_span(db: Database, unit: int) -> dict[str, tuple[datetime, date
     async with db.connection() as connection:
         cursor = await connection.execute(SPAN, {"unit": unit})
         return {market: (first, last) async for market, first, last in cursor}
-
-
-def _rows(file: Path) -> Iterator[list[str]]:
-    with gzip.open(file, "rt", encoding="ascii") as stream:
-        next(stream, None)  # the heading
-        for line in stream:
-            yield line.rstrip("\n").split(",")
-
-
-def _stamp(at: datetime) -> str:
-    """An instant as the files spell it; rows start on whole minutes."""
-    whole = at.astimezone(UTC).replace(second=0, microsecond=0)
-    if whole < at:
-        whole += timedelta(minutes=1)
-    return whole.strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _candle(file: Path, fields: list[str]) -> Candle:
-    try:
-        opened, high, low, close, volume, value = map(Decimal, fields[2:COLUMNS])
-        ts = datetime.fromisoformat(fields[1]).astimezone(UTC)
-    except (ValueError, InvalidOperation) as exc:
-        raise BadData("not a candle", file=file.name, row=",".join(fields)) from exc
-    return Candle(
-        market=fields[0],
-        unit=1,
-        ts=ts,
-        open=opened,
-        high=high,
-        low=low,
-        close=close,
-        volume=volume,
-        value=value,
-    )

@@ -95,6 +95,30 @@ def test_files_need_neither_configuration_nor_database(run: Run) -> None:
     assert fees == pytest.approx(float(report["fees_krw"]))
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (
+            "KRW-BTC,2025-09-01T00:00:00Z,1,1,1,1,1,1\n",
+            "candles_1m_x.csv, line 1: no column market",
+        ),
+        (
+            "market,ts_utc,open,high,low,close,volume,value\nKRW-BTC,2025-09-01T00:00:00Z,1,NaN,1,1,1,1",
+            "candles_1m_x.csv, line 2: high 'NaN' is not a number",
+        ),
+    ],
+)
+def test_a_file_that_is_not_as_it_should_be_is_one_line(
+    run: Run, tmp_path: Path, content: str, said: str
+) -> None:
+    (tmp_path / "candles_1m_x.csv").write_text(content)
+    for place in (tmp_path, tmp_path / "candles_1m_x.csv"):
+        result = run("--data", str(place), "--source", "rules", "--json")
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert f"candles_1m_x.csv, {said}" in result.stderr.replace("\n", " ")
+        assert "Traceback" not in result.stderr
+
+
 def test_a_second_run_is_the_same_to_the_last_byte(run: Run, tmp_path: Path) -> None:
     asked = (*FILES, *HOURS, "--source", "rules", "--shuffles", "2")
     outputs = []

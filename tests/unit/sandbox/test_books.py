@@ -1,5 +1,6 @@
 """Books look like recorded ones: 30 levels on the tick, strictly ordered, around the last trade."""
 
+import gzip
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -8,9 +9,10 @@ from typing import Literal
 import pytest
 
 import sandbox
+from jobs.errors import BadData
 from jobs.upbit.ticks import is_on_tick
 from sandbox.books import BookMaker, load_shapes
-from sandbox.recording import Reel
+from sandbox.recording import SHIPPED, Reel
 from sandbox.tape import Tape, Trade
 
 DATA = Path(sandbox.__file__).parent / "data"
@@ -67,6 +69,23 @@ def test_the_same_trade_has_the_same_book_and_another_a_different_one(maker: Boo
     assert len(sizes) > 5
 
 
-def test_without_recorded_books_there_are_none(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="orderbook"):
+def test_candles_alone_play_with_the_shipped_books(tmp_path: Path) -> None:
+    assert load_shapes(tmp_path) == load_shapes(SHIPPED)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"no gzip", "orderbook_x.jsonl.gz: no readable gzip text"),
+        (gzip.compress(b"{}\n" * 50)[:-9], "orderbook_x.jsonl.gz"),
+        (gzip.compress(b"\xff\n"), "orderbook_x.jsonl.gz: no readable gzip text"),
+        (gzip.compress(b"{\n"), "orderbook_x.jsonl.gz, line 1: no order book"),
+        (gzip.compress(b"[]\n"), "orderbook_x.jsonl.gz, line 1: no order book"),
+        (gzip.compress(b'{"orderbook_units": []}\n'), "line 1: no order book"),
+        (gzip.compress(b"[" * 50_000), "line 1: no order book"),
+    ],
+)
+def test_a_file_of_books_that_is_none_is_refused(tmp_path: Path, content: bytes, said: str) -> None:
+    (tmp_path / "orderbook_x.jsonl.gz").write_bytes(content)
+    with pytest.raises(BadData, match=said):
         load_shapes(tmp_path)

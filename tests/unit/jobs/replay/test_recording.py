@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from jobs.errors import BadData
 from jobs.replay.recording import read_files
 
 HEAD = "market,ts_utc,open,high,low,close,volume,value,value_est\n"
@@ -61,16 +60,3 @@ def test_of_two_files_the_later_one_counts(tmp_path: Path) -> None:
 def test_a_folder_without_recordings_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=tmp_path.name):
         read_files(tmp_path, (), since=None, until=None)
-
-
-@pytest.mark.parametrize(
-    "row", ["KRW-BTC,2025-09-01T00:00:00Z,1,2", "KRW-BTC,2025-13-01,1,2,3,4,5,6"]
-)
-def test_a_broken_row_is_named(tmp_path: Path, row: str) -> None:
-    with pytest.raises(BadData, match="not a candle"):
-        read_files(write(tmp_path, [row]), (), since=None, until=None)
-
-
-def test_a_word_where_a_number_belongs_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BadData, match="not a candle"):
-        read_files(write(tmp_path, [ROWS[0].replace("5.5", "much")]), (), since=None, until=None)
