@@ -11,9 +11,11 @@ from dataclasses import dataclass
 import httpx
 from loguru import logger
 
+from jobs.bounded_http import BoundedClient
 from jobs.spec import Sleep
 
 TIMEOUT_S = 10.0
+MOST_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +36,8 @@ class DeadMan:
     async def ping(self) -> bool:
         """Ping once. Returns whether it was heard; never raises."""
         try:
-            async with asyncio.timeout(TIMEOUT_S), httpx.AsyncClient() as client:
+            http = BoundedClient(most_bytes=MOST_BYTES)
+            async with asyncio.timeout(TIMEOUT_S), http as client:
                 answer = await client.get(self.url, headers={"User-Agent": "upbitd"})
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
             why = type(error).__name__  # its text may hold the address, which is a secret

@@ -25,7 +25,7 @@ from daemon import start_up
 from daemon.board import JobBoard
 from daemon.config import Config
 from daemon.controls import Controls
-from daemon.leader import Claim, Leadership, leading
+from daemon.leader import Claim, Leadership, NotLeader, leading
 from daemon.requests import Handler, Requests
 from daemon.runner import Runner
 from daemon.scheduler import Listener, Schedule, Scheduler
@@ -46,6 +46,8 @@ LANE = "scheduler"
 PASS_LIMIT_S = 8.0
 TRY_AGAIN_S = 0.5
 RECONCILE_AGAIN_S = 2.0
+RECONCILE_WITHIN_S = 5.0
+LONGEST_BUG_WAIT_S = 30.0
 REPEATS_SINCE = timedelta(days=2)
 REPEATED_SINCE = timedelta(hours=1)
 
@@ -122,6 +124,7 @@ async def lead_until_stopped(duty: Duty, stop: Stop) -> None:
     Raises NotLeader when another holds the lock and waiting is not wanted.
     """
     current_lane.set("orders")  # to lead, and to compare the account first, is its business
+    bug_wait_s = TRY_AGAIN_S
     while not stop.asked.is_set():
         duty.status.standby("waiting for the leader's lock")
         try:
@@ -135,6 +138,15 @@ async def lead_until_stopped(duty: Duty, stop: Stop) -> None:
                 "Cannot lead while the database is away"
             )
             await unless(stop.asked, asyncio.sleep(TRY_AGAIN_S))
+        except NotLeader:
+            raise
+        except Exception as error:  # noqa: BLE001 - a bug must not end who sells at stop-losses
+            logger.bind(event="job.bug", again_s=bug_wait_s).exception(
+                "Leading raised what it should not; it is tried again"
+            )
+            await duty.notifier.notify(_bug(error))
+            await unless(stop.asked, asyncio.sleep(bug_wait_s))
+            bug_wait_s = min(2 * bug_wait_s, LONGEST_BUG_WAIT_S)
 
 
 async def _lead(duty: Duty, leadership: Leadership, stop: Stop) -> None:
@@ -152,6 +164,7 @@ async def _lead(duty: Duty, leadership: Leadership, stop: Stop) -> None:
         begin = await catch_up(duty, clock)
         await lead.begin(begin)
         duty.status.leading()
+        await duty.notifier.resolve("task:lead")
         logger.bind(event="daemon.ready", epoch=leadership.epoch).info("Ready")
         lead.start_up()
         await over.wait()
@@ -286,20 +299,45 @@ async def _watch(leadership: Leadership, stop: Stop, over: asyncio.Event) -> Non
 
 
 async def _reconciled(duty: Duty, shift: Shift) -> bool:
-    """Compare venue and tables until that worked; no job runs before it did."""
+    """Compare venue and tables until that worked; no job runs before it did.
+
+    A bug in comparing is no reason to leave positions without stop-losses: jobs run then, no market
+    takes new exposure before a comparison worked, and the orders job goes on comparing.
+    """
     duty.status.starting("comparing the exchange with the tables")
+    told = ""
     while True:
         try:
             await shift.reconcile()
         except JobError as error:
             reason = f"cannot compare the exchange with the tables: {error}"
             duty.status.starting(reason)
-            logger.bind(event="daemon.not_reconciled", error=str(error)).warning(
-                "Not ready: the exchange cannot be compared with the tables"
+            logger.bind(event="daemon.not_reconciled", error=str(error)).log(
+                "DEBUG" if told == str(error.args[0]) else "WARNING",
+                "Not ready: the exchange cannot be compared with the tables",
             )
-            await asyncio.sleep(max(RECONCILE_AGAIN_S, getattr(error, "retry_after_s", 0) or 0))
+            told = str(error.args[0])
+            wait_s = max(RECONCILE_AGAIN_S, getattr(error, "retry_after_s", 0) or 0)
+            await asyncio.sleep(min(wait_s, RECONCILE_WITHIN_S))  # a wait may be lifted
+        except Exception as error:  # noqa: BLE001 - as said above
+            logger.bind(event="job.bug").exception("Comparing raised what it should not")
+            await duty.notifier.notify(_bug(error))
+            return True
         else:
             return True
+
+
+def _bug(error: Exception) -> Incident:
+    return Incident(
+        kind="permanent_failure",
+        severity="critical",
+        incident="task:lead",
+        title="Leading failed in a way nobody expected",
+        message=f"it is tried again; what can go on goes on: {type(error).__name__}: {error}",
+        error_type=type(error).__name__,
+        error=str(error),
+        advice="report the traceback of the log line job.bug: this is a bug",
+    )
 
 
 async def _drain(duty: Duty, runner: Runner, stop: Stop, grace_s: float) -> None:

@@ -100,7 +100,7 @@ def page(
         del request
         document = loaded.html(snapshot(), about(), board())
         return Response(
-            body=document.encode(),
+            body=document.encode("utf-8", "replace"),
             content_type="text/html; charset=utf-8",
             headers={"Content-Security-Policy": loaded.policy},
         )

@@ -46,7 +46,10 @@ def json_response(
 ) -> Response:
     """A JSON answer. Instants become RFC 3339 in UTC, Decimals strings."""
     text = json.dumps(body, default=_plain, ensure_ascii=False, separators=(",", ":"))
-    return Response(body=text.encode() + b"\n", status=status, headers=headers or {})
+    # a lone surrogate in somebody's error text must not cost the whole answer
+    return Response(
+        body=text.encode("utf-8", "replace") + b"\n", status=status, headers=headers or {}
+    )
 
 
 def _plain(value: object) -> object:

@@ -4,8 +4,12 @@ A person's order, which `halted` does not stop. It may run beside a daemon that 
 first, or it may buy again what is sold here.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
+
+from loguru import logger
 
 from jobs.errors import JobError
 from jobs.spec import Sleep
@@ -83,14 +87,23 @@ class _Scope:
         return {market: held for market, held in found.items() if self.only in {None, market}}
 
 
+@contextmanager
+def _noting(result: Flattened, name: str) -> Iterator[None]:
+    """Write trouble with one order or market under its name; the others are still done."""
+    try:
+        yield
+    except JobError as exc:
+        result.left[name] = str(exc)
+    except Exception as exc:  # noqa: BLE001 - a bug about one must not keep the others in
+        logger.bind(event="job.bug", about=name).exception("Flattening raised what it should not")
+        result.left[name] = f"{type(exc).__name__}: {exc}"
+
+
 async def _cancel_all(scope: _Scope, result: Flattened) -> None:
     for order in await scope.open_orders():
         if order.state is State.WAIT:
-            try:
+            with _noting(result, order.identifier):
                 await cancel(scope.desk, order)
-            except JobError as exc:
-                result.left[order.identifier] = str(exc)
-            else:
                 result.cancelled.append(order.identifier)
 
 
@@ -101,27 +114,23 @@ async def _wait(scope: _Scope, result: Flattened, sleep: Sleep) -> None:
         if not waiting:
             return
         for order in waiting:
-            try:
+            with _noting(result, order.identifier):
                 await tend(scope.desk, order, timeout_s=_NEVER_S)
-            except JobError as exc:
-                result.left[order.identifier] = str(exc)
         await sleep(PAUSE_S)
 
 
 async def _book_sales_of_others(desk: Desk, result: Flattened) -> None:
     """What the user has sold by hand is sold: book it, or the books stay above the venue."""
-    try:
+    with _noting(result, "balances"):
         for short in await uncovered(desk, await covered_before(desk)):
             await book_foreign_sales(desk, short)
-    except JobError as exc:
-        result.left["balances"] = str(exc)
 
 
 async def _money(desk: Desk, view: MarketView) -> Money:
     """The balances; unknown ones when they cannot be had: a sale needs none."""
     try:
         return await view.money()
-    except JobError:
+    except Exception:  # noqa: BLE001 - whatever an odd row raises, getting out needs no balances
         return Money(free_krw=ZERO, total_krw=ZERO, at=desk.clock())
 
 
@@ -131,16 +140,14 @@ async def _sell_all(scope: _Scope, view: MarketView, result: Flattened) -> None:
     prices = {market: holding.avg_price for market, holding in holdings.items()}
     try:
         prices.update(await view.prices(holdings))
-    except JobError:  # the price only guesses whether it is dust: the venue decides
+    except Exception:  # noqa: BLE001 - the price only guesses whether it is dust: the venue decides
         prices.update({m: s.price for m, s in (await view.stored(holdings)).items()})
     money = await _money(scope.desk, view)
     for market in holdings:
         if money.total(market) == ZERO:
             continue
-        try:
+        with _noting(result, market):
             await _sell(scope.desk, view, market, money, prices, result)
-        except JobError as exc:
-            result.left[market] = str(exc)
 
 
 async def _sell(

@@ -219,3 +219,8 @@ async def test_on_loop_keeps_no_more_than_so_many_waiting() -> None:
     go.set()
     assert await first == 1
     assert await from_a_thread(call) == 1
+
+
+def test_a_text_that_is_no_unicode_costs_no_answer() -> None:
+    answer = json_response({"cause": "bad \ud800 text \x00"})
+    assert json.loads(answer.body)["cause"] == "bad ? text \x00"

@@ -2,12 +2,13 @@
 
 from decimal import Decimal
 
+import pytest
 from fixtures.trading import BTC, PRICE, Trading, sell_by_hand
 
 from jobs.errors import Unavailable
 from jobs.trading.desk import Patience
 from jobs.trading.flatten import Flattened, flatten
-from jobs.upbit.wire import Account
+from jobs.upbit.wire import Account, Chance
 
 
 async def leave(trading: Trading) -> Flattened:
@@ -77,6 +78,26 @@ async def test_trouble_in_one_market_does_not_keep_the_others(trading: Trading) 
     trading.venue.troubles = ["not_sent"]
     result = await leave(trading)
     assert result.left == {BTC: "no connection"}
+    assert list(result.sold) == ["KRW-ETH"]
+
+
+@pytest.mark.parametrize("error", [RecursionError, ArithmeticError, UnicodeError])
+async def test_a_bug_about_one_order_does_not_keep_the_others_in(
+    trading: Trading, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    await hold(trading)
+    await hold(trading, "KRW-ETH")
+    ask = trading.venue.chance
+
+    async def odd(market: str) -> Chance:
+        if market == BTC:
+            raise error("odd")
+        return await ask(market)
+
+    monkeypatch.setattr(trading.venue, "chance", odd)
+    trading.view._chances.clear()
+    result = await leave(trading)
+    assert result.left == {BTC: f"{error.__name__}: odd"}
     assert list(result.sold) == ["KRW-ETH"]
 
 
