@@ -13,6 +13,7 @@ from sqlalchemy import text
 from daemon.board import JobBoard
 from health import checks
 from health.facts import (
+    BlockedExit,
     Budget,
     CallFact,
     DatabaseFacts,
@@ -320,6 +321,18 @@ async def _latest_order(sources: Sources) -> LatestOrderFacts:
         ),
         expected=sources.orders_enabled,
         reconciled=_reconciled(facts.reconciliation),
+        blocked=[
+            BlockedExit(
+                market=each.market,
+                purpose=each.purpose,
+                cause=each.cause,
+                since=each.since,
+                attempts=each.attempts,
+            )
+            for each in facts.blocked
+        ],
+        order_timeout_s=facts.settings.order_timeout_s,
+        signal_max_age_s=facts.settings.signal_max_age_s,
     )
 
 

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Final
 
 from health.facts import (
+    BlockedExit,
     Budget,
     CallFact,
     DatabaseFacts,
@@ -65,13 +66,16 @@ class JobLimits:
 class OrderLimits:
     """How long an order may stay in a state that is not final, and a signal without its order.
 
+    A waiting order has its `order_timeout_s`, a sale a minute of it at most, and then `cancel_s`
+    for its cancel. A signal has the age at which it expires, or `demand_s` where that is shorter.
     `max_age_s` is the greatest age of the newest order when signals asked for another since.
     """
 
     max_age_s: float = 86400.0
     in_flight_s: float = 30.0
     unknown_s: float = 120.0
-    wait_s: float = 180.0
+    longest_sale_s: float = 60.0
+    cancel_s: float = 120.0
     demand_s: float = 300.0
 
 
@@ -225,7 +229,8 @@ def check_latest_order(
 ) -> Verdict:
     """Whether orders reach a final state, and come when signals ask for them."""
     limits = limits or OrderLimits()
-    found = [finding for each in facts.open if (finding := _open_finding(each, now, limits))]
+    found = [finding for each in facts.open if (finding := _open_finding(each, facts, now, limits))]
+    found += [_blocked_finding(each, now) for each in facts.blocked]
     if facts.reconciled is not None and facts.reconciled.mismatches:
         cause = f"venue and books differ: {'; '.join(facts.reconciled.mismatches)}"
         found.append((Status.DEGRADED, cause))
@@ -376,9 +381,23 @@ def _job_detail(job: JobFact) -> dict[str, object]:
     }
 
 
-def _open_finding(order: OrderFact, now: datetime, limits: OrderLimits) -> Finding | None:
+def _blocked_finding(blocked: BlockedExit, now: datetime) -> Finding:
+    waited = hms((now - blocked.since).total_seconds())
+    cause = blocked.cause or "no attempt was possible"
+    return (
+        Status.DEGRADED,
+        f"{blocked.market} is not sold since {waited} ({blocked.purpose}): {cause}",
+    )
+
+
+def _open_finding(
+    order: OrderFact, facts: LatestOrderFacts, now: datetime, limits: OrderLimits
+) -> Finding | None:
     age_s = (now - order.since).total_seconds()
-    limit_s = limits.wait_s
+    timeout_s = facts.order_timeout_s
+    if order.side == "ask":
+        timeout_s = min(timeout_s, limits.longest_sale_s)
+    limit_s = timeout_s + limits.cancel_s
     if order.state in IN_FLIGHT:
         limit_s = limits.in_flight_s
     elif order.state == "unknown":
@@ -398,6 +417,16 @@ def _order_detail(facts: LatestOrderFacts, now: datetime) -> dict[str, object]:
         detail["at"] = latest.created_at
         detail["age_s"] = round((now - latest.created_at).total_seconds())
         detail |= {"market": latest.market, "side": latest.side, "state": latest.state}
+    detail["blocked_exits"] = [
+        {
+            "market": each.market,
+            "purpose": each.purpose,
+            "cause": each.cause,
+            "since": each.since,
+            "attempts": each.attempts,
+        }
+        for each in facts.blocked
+    ]
     return detail | {"reconciliation": _reconcile_detail(facts.reconciled, now)}
 
 
@@ -421,9 +450,10 @@ def _demand_findings(
     demand = facts.demand
     if demand.waiting_since is not None:
         waited_s = (now - demand.waiting_since).total_seconds()
-        if waited_s > limits.demand_s:
+        limit_s = max(limits.demand_s, facts.signal_max_age_s)
+        if waited_s > limit_s:
             cause = f"a signal waits for its order since {hms(waited_s)}"
-            yield Status.DEGRADED, f"{cause}, limit {hms(limits.demand_s)}"
+            yield Status.DEGRADED, f"{cause}, limit {hms(limit_s)}"
     if not demand.count or demand.first_at is None:
         return
     since = demand.first_at if facts.latest is None else facts.latest.created_at

@@ -243,10 +243,22 @@ class ReconcileFact:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BlockedExit:
+    """A sale that is due since `since` and that the market or the exchange does not let through."""
+
+    market: str
+    purpose: str
+    cause: str | None
+    since: datetime
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LatestOrderFacts:
     """The newest order, those that are not final, and what signals asked for since.
 
-    `reconciled` None: venue and tables were never compared.
+    `reconciled` None: venue and tables were never compared. `order_timeout_s` and
+    `signal_max_age_s` are the settings in force: so long an order may rest and a signal wait.
     """
 
     latest: OrderFact | None
@@ -254,3 +266,6 @@ class LatestOrderFacts:
     demand: Demand
     expected: bool = True
     reconciled: ReconcileFact | None = None
+    blocked: Sequence[BlockedExit] = ()
+    order_timeout_s: float = 60.0
+    signal_max_age_s: float = 300.0

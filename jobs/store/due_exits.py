@@ -12,7 +12,7 @@ from jobs.trading.due_exits import DueExit
 from jobs.trading.portfolio import Mode
 
 
-async def read(conn: AsyncConnection, mode: Mode) -> dict[str, DueExit]:
+async def read(conn: AsyncConnection, mode: str) -> dict[str, DueExit]:
     """Every exit of `mode` that is due, by market."""
     rows = await conn.execute(select(table).where(table.c.mode == mode))
     return {row.market: _as_exit(row) for row in rows}

@@ -8,9 +8,11 @@ from decimal import Decimal
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from jobs.store import reconciliations
+from jobs.store import due_exits, reconciliations
+from jobs.store import settings as settings_store
 from jobs.store.db import Database
 from jobs.store.reconciliations import Reconciliation
+from jobs.store.settings import Settings
 from jobs.store.tables import llm_calls, orders, signals
 
 OPEN_STATES = ("intent", "sent", "unknown", "wait")
@@ -40,10 +42,22 @@ class OrderVital:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BlockedExit:
+    """An exit that is due since `since` and not done in the time that it has."""
+
+    market: str
+    purpose: str
+    cause: str | None
+    since: datetime
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OrderVitals:
     """The newest order, those that are not final, and what signals asked for since.
 
-    `demand` counts buy and sell signals since the newest order that were neither executed nor
+    `blocked` are exits that were told as blocked; `settings` says how long orders and signals may
+    wait. `demand` counts buy and sell signals since the newest order that were neither executed nor
     refused; `waiting_since` is the oldest of them that is still new.
     """
 
@@ -52,6 +66,8 @@ class OrderVitals:
     demand: int
     demand_since: datetime | None
     waiting_since: datetime | None
+    settings: Settings
+    blocked: Sequence[BlockedExit] = ()
     reconciliation: Reconciliation | None = None
 
 
@@ -85,12 +101,26 @@ async def order_vitals(db: Database, mode: str) -> OrderVitals:
         since = None if latest is None else latest["created_at"]
         demand, demand_since, waiting_since = await _demand(tx, since)
         reconciliation = await reconciliations.newest(tx, mode)
+        due = await due_exits.read(tx, mode)
+        settings = await settings_store.read(tx, fallback=Settings())
     return OrderVitals(
         latest=None if latest is None else OrderVital(**latest),
         open=[OrderVital(**each) for each in open_ones],
         demand=demand,
         demand_since=demand_since,
         waiting_since=waiting_since,
+        settings=settings,
+        blocked=[
+            BlockedExit(
+                market=market,
+                purpose=each.purpose,
+                cause=each.cause,
+                since=each.since,
+                attempts=each.attempts,
+            )
+            for market, each in sorted(due.items())
+            if each.blocked_at is not None
+        ],
         reconciliation=reconciliation,
     )
 

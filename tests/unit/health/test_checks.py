@@ -16,6 +16,7 @@ from health.checks import (
     check_upbit,
 )
 from health.facts import (
+    BlockedExit,
     Budget,
     CallFact,
     DatabaseFacts,
@@ -429,6 +430,62 @@ def still(state: str, **span: float) -> LatestOrderFacts:
 )
 def test_latest_order(facts: LatestOrderFacts, expected: tuple[Status, str | None]) -> None:
     assert said(check_latest_order(facts, NOW)) == expected
+
+
+@pytest.mark.parametrize(
+    ("side", "timeout_s", "age_s", "expected"),
+    [
+        ("bid", 60, 180, (HEALTHY, None)),
+        ("bid", 3600, 3700, (HEALTHY, None)),
+        ("bid", 86_400, 86_400, (HEALTHY, None)),
+        (
+            "bid",
+            3600,
+            3721,
+            (UNHEALTHY, "order 7 of KRW-BTC is wait for 1:02:01, limit 1:02:00"),
+        ),
+        ("bid", 5, 126, (UNHEALTHY, "order 7 of KRW-BTC is wait for 0:02:06, limit 0:02:05")),
+        # a sale never rests longer than a minute
+        ("ask", 3600, 181, (UNHEALTHY, "order 7 of KRW-BTC is wait for 0:03:01, limit 0:03:00")),
+    ],
+)
+def test_an_order_may_rest_as_long_as_the_setting_allows(
+    side: str, timeout_s: float, age_s: float, expected: tuple[Status, str | None]
+) -> None:
+    resting = replace(ORDER, side=side, state="wait", since=ago(seconds=age_s))
+    facts = replace(ORDERS, open=[resting], order_timeout_s=timeout_s)
+    assert said(check_latest_order(facts, NOW)) == expected
+
+
+def test_a_signal_may_wait_until_it_expires() -> None:
+    waiting = Demand(count=1, first_at=ago(minutes=20), waiting_since=ago(minutes=20))
+    facts = replace(ORDERS, demand=waiting, signal_max_age_s=3600)
+    assert said(check_latest_order(facts, NOW)) == (HEALTHY, None)
+
+
+def test_a_blocked_exit_degrades_with_its_market_and_cause() -> None:
+    blocked = BlockedExit(
+        market="KRW-XRP",
+        purpose="stop_loss",
+        cause="the exchange refused the sale: volume_too_large",
+        since=ago(minutes=2),
+        attempts=3,
+    )
+    verdict = check_latest_order(replace(ORDERS, blocked=[blocked]), NOW)
+    assert said(verdict) == (
+        DEGRADED,
+        "KRW-XRP is not sold since 0:02:00 (stop_loss): the exchange refused the sale: "
+        "volume_too_large",
+    )
+    assert verdict.detail["blocked_exits"] == [
+        {
+            "market": "KRW-XRP",
+            "purpose": "stop_loss",
+            "cause": "the exchange refused the sale: volume_too_large",
+            "since": ago(minutes=2),
+            "attempts": 3,
+        }
+    ]
 
 
 def test_an_order_is_only_expected_when_signals_asked_for_one() -> None:

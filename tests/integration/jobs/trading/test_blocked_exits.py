@@ -11,6 +11,7 @@ from jobs.errors import Refused, Unavailable
 from jobs.spec import Incident
 from jobs.store import due_exits as due_store
 from jobs.store.tables import due_exits
+from jobs.store.vitals import order_vitals
 from jobs.trading.desk import Patience
 from jobs.trading.due_exits import DueExit
 from jobs.upbit.wire import Order, OrderRequest
@@ -332,3 +333,24 @@ async def test_an_unanswered_sale_that_stays_so_is_told(trading: Trading) -> Non
     for _ in range(8):
         await trading.run(after_s=10)
     assert "sells it already and is unknown" in incident(trading).message
+
+
+async def test_health_is_told_of_blocked_exits_and_of_how_long_orders_may_rest(
+    trading: Trading,
+) -> None:
+    await trading.set(order_timeout_s=7200)
+    await hold(trading)
+    refuse_sales(trading, "volume_too_large")
+    trading.venue.quote(PRICE * 90 // 100)
+    await trading.run(after_s=10)
+    assert list((await order_vitals(trading.db, "live")).blocked) == []
+    await trading.run(after_s=10)
+    vitals = await order_vitals(trading.db, "live")
+    (blocked,) = vitals.blocked
+    assert (blocked.market, blocked.purpose, blocked.attempts) == (BTC, "stop_loss", 2)
+    assert blocked.cause == "the exchange refused the sale: volume_too_large"
+    assert vitals.settings.order_timeout_s == 7200
+    assert list((await order_vitals(trading.db, "paper")).blocked) == []
+    accept_sales(trading)
+    await trading.run(after_s=10)
+    assert list((await order_vitals(trading.db, "live")).blocked) == []
