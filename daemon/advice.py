@@ -27,6 +27,8 @@ ADVICE: Mapping[str, str] = MappingProxyType(
         "live_started": "nothing, if you started it; else `upbitd halt` and look who did",
         "log_output_failed": "make room or rights for it (log.file, or who reads standard output); "
         "the daemon goes on",
+        "market_gone": "read Upbit's notice and move the coins in time; mend or remove the name in "
+        "trading.markets",
         "market_warning": "read Upbit's notice of this market; sell what you do not want to hold "
         "(`upbitd flatten`)",
         "memory_high": "restart the daemon when it suits you; report it if it grows again",

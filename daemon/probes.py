@@ -333,6 +333,7 @@ async def _latest_order(sources: Sources) -> LatestOrderFacts:
         ],
         order_timeout_s=facts.settings.order_timeout_s,
         signal_max_age_s=facts.settings.signal_max_age_s,
+        delisted=facts.delisted,
     )
 
 

@@ -22,6 +22,7 @@ from daemon.runner import Means, Runner
 from daemon.scheduler import Schedule
 from daemon.slots import SlotLedger
 from jobs import ALL
+from jobs.delisting import DelistingWatch
 from jobs.market_marks import MarketMarks
 from jobs.orders import OrdersJob
 from jobs.selection import Selection
@@ -72,7 +73,7 @@ def make_shift(
     marks, ticks = _marks(resources), TickWatch(exchange=resources.upbit, clock=base.clock)
     orders = _orders_job(resources, leadership, _bars(selection, marks), ticks)
     shadowed = _shadowed(resources, leadership, orders, ticks)
-    watch = _watch(selection, marks, ticks)
+    watch = _watch(selection, marks, ticks, _delisting(resources, selection, marks))
     filler = make_filler(resources, partial(board.progress, "market"))
     running: dict[str, Run] = {
         "market": make_market_job(resources, selection, watch, filler).run,
@@ -165,12 +166,13 @@ def _bars(selection: Selection, marks: MarketMarks) -> Callable[[str], Awaitable
 
 
 def _watch(
-    selection: Selection, marks: MarketMarks, ticks: TickWatch
+    selection: Selection, marks: MarketMarks, ticks: TickWatch, delisting: DelistingWatch
 ) -> Callable[[], Awaitable[None]]:
     """What the market job looks at besides prices and candles."""
 
     async def watch() -> None:
         await marks.watch()
+        await delisting.watch()
         listed = await marks.current()
         await ticks.watch([name for name in await selection.current() if name in listed])
 
@@ -192,6 +194,18 @@ def _marks(resources: Resources) -> MarketMarks:
         notifier=base.notifier,
         held=partial(engaged_markets, base.database, (base.config.trading.mode,)),
         allow_warned=base.config.trading.allow_warned,
+    )
+
+
+def _delisting(resources: Resources, selection: Selection, marks: MarketMarks) -> DelistingWatch:
+    base = resources.base
+    return DelistingWatch(
+        db=base.database,
+        notifier=base.notifier,
+        wanted=selection.current,
+        held=marks.held,
+        listed=marks.current,
+        unquoted=lambda: resources.upbit.absent.unquoted,
     )
 
 

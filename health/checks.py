@@ -234,6 +234,10 @@ def check_latest_order(
     if facts.reconciled is not None and facts.reconciled.mismatches:
         cause = f"venue and books differ: {'; '.join(facts.reconciled.mismatches)}"
         found.append((Status.DEGRADED, cause))
+    found += [
+        (Status.DEGRADED, f"{market} is held and the exchange does not list it: its exits are off")
+        for market in facts.delisted
+    ]
     detail = _order_detail(facts, now)
     if not facts.expected:
         detail["note"] = "orders are switched off"

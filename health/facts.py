@@ -259,6 +259,7 @@ class LatestOrderFacts:
 
     `reconciled` None: venue and tables were never compared. `order_timeout_s` and
     `signal_max_age_s` are the settings in force: so long an order may rest and a signal wait.
+    `delisted` are held markets that the exchange does not list any more.
     """
 
     latest: OrderFact | None
@@ -269,3 +270,4 @@ class LatestOrderFacts:
     blocked: Sequence[BlockedExit] = ()
     order_timeout_s: float = 60.0
     signal_max_age_s: float = 300.0
+    delisted: Sequence[str] = ()

@@ -8,13 +8,12 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from http import HTTPStatus
 
 from loguru import logger
 
 from jobs.candle_pages import PageCollector
 from jobs.candle_plan import CandlePlan, Page, floor
-from jobs.errors import BadData, JobError, Refused, Transient
+from jobs.errors import JobError, Transient
 from jobs.history import HistoryFiller
 from jobs.selection import Selection
 from jobs.spec import Clock, Slot, current_tally, note_progress
@@ -129,22 +128,18 @@ class _Run:
                 self._fail(exc, "marks")
 
     async def _fetch_tickers(self) -> list[Ticker]:
+        """Tickers of the markets that are worked on, as far as the exchange has them."""
         client, selection = self._job.client, self._job.selection
         if selection.is_fixed:
-            try:
-                return await client.tickers(await selection.current())
-            except Refused as exc:
-                if exc.status != HTTPStatus.NOT_FOUND:
-                    raise
-        # one unknown market fails the short call for all of them; this one has all there are
-        every = await client.all_tickers(_quotes(selection))
-        wanted = set(await selection.offer_and_get(every))
-        self._absent = wanted - {ticker.market for ticker in every}
-        if missing := self._absent & set(selection.offer(every)):
-            # a market that is only held may be delisted: whoever holds it tells of that
-            absent = ",".join(sorted(missing))
-            self._fail(BadData("the exchange does not have these markets", markets=absent), absent)
-        return [ticker for ticker in every if ticker.market in wanted]
+            tickers = await client.tickers(await selection.current())
+        else:
+            every = await client.all_tickers(_quotes(selection))
+            wanted = set(await selection.offer_and_get(every))
+            tickers = [ticker for ticker in every if ticker.market in wanted]
+            if missing := wanted - {ticker.market for ticker in tickers}:
+                tickers += await client.tickers(sorted(missing))
+        self._absent = set(client.absent.unquoted)  # whoever watches markets tells of them
+        return tickers
 
     async def _note_what_is_due(self, markets: list[str]) -> None:
         job, now = self._job, self._job.clock()

@@ -122,6 +122,11 @@ class _Pass:
     prices: dict[str, Decimal] = field(default_factory=dict)
     money: Money | None = None
 
+    @property
+    def values(self) -> dict[str, Decimal]:
+        """What each market is worth: a delisted one at the last price that was stored of it."""
+        return {**self.exits.last_known, **self.prices}
+
     @contextmanager
     def keeping(self, market: str | None = None) -> Iterator[None]:
         """Keep a failure of the block for the end, so that the rest is still tried."""
@@ -296,7 +301,7 @@ class _Pass:
 
     async def _place(self, wish: Wish, rules: Rules, money: Money) -> OrderRow | Refusal:
         desk = self.job.desk
-        result = await reserve(desk, wish, rules, money=money, prices=self.prices)
+        result = await reserve(desk, wish, rules, money=money, prices=self.values)
         if isinstance(result, Refusal):
             await self._refused(wish, result)
             return result
@@ -386,7 +391,7 @@ class _Pass:
             money = await view.money()
             async with desk.db.begin() as conn:
                 missing = await position_store.add_equity(
-                    conn, desk.mode, money=money, prices=self.prices
+                    conn, desk.mode, money=money, prices=self.values
                 )
             self.rows += 1
             if missing:

@@ -9,12 +9,11 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
-from http import HTTPStatus
 from typing import Protocol
 
 from loguru import logger
 
-from jobs.errors import JobError, Refused
+from jobs.errors import JobError
 from jobs.spec import Clock
 from jobs.upbit.ticks import NONE_STATED, StatedTicks, band_floor, quote_of, tick_size
 from jobs.upbit.wire import Instrument, Ticker
@@ -81,7 +80,7 @@ class TickWatch:
     async def ask(self, markets: Sequence[str]) -> None:
         """Ask now. A price that changed its band meanwhile proves nothing and is left for later."""
         before = await self._prices(markets)
-        found = await _instruments(self.exchange, markets)
+        found = await self.exchange.instruments(markets)
         after = await self._prices(markets)
         now = self.clock()
         for each in found:
@@ -127,17 +126,3 @@ def _common_band(market: str, before: Decimal | None, after: Decimal | None) -> 
         return None
     floor = band_floor(market, after)
     return floor if band_floor(market, before) == floor else None
-
-
-async def _instruments(exchange: Exchange, markets: Sequence[str]) -> list[Instrument]:
-    """The rows of those markets that exist: one that does not fails a call for all of them."""
-    try:
-        return await exchange.instruments(markets)
-    except Refused as exc:
-        if exc.status != HTTPStatus.NOT_FOUND:
-            raise
-    if len(markets) == 1:
-        return []
-    half = len(markets) // 2
-    parts = (markets[:half], markets[half:])
-    return [row for part in parts for row in await _instruments(exchange, part)]

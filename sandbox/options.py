@@ -64,6 +64,7 @@ class Options:
     ip_error: str = "no_authorization_ip"
     out_of_scope_status: int = 401
     offline: list[str] = field(default_factory=list)
+    delisted: list[str] = field(default_factory=list)
     warned: list[str] = field(default_factory=list)
     cautions: dict[str, list[str]] = field(default_factory=dict)
     ticks: dict[str, str] = field(default_factory=dict)

@@ -66,7 +66,7 @@ def chance(call: Call) -> object:
     market = call.params.get("market")
     if market is None:
         raise bad()
-    if market not in call.venue.quotes.tape.reels:
+    if market not in call.venue.quotes.tape.reels or market in call.venue.options.delisted:
         raise VenueError("notfoundmarket", 400, MESSAGES["notfoundmarket"].format(market=market))
     engine, quote, base = call.pocket.engine, quote_of(market), base_of(market)
     fee = engine.rules.fee(market)

@@ -63,7 +63,7 @@ def market_all(ask: Ask) -> object:
             warning=market in options.warned,
             cautions=options.cautions.get(market, ()),
         )
-        for market in ask.venue.quotes.markets
+        for market in ask.venue.listed
     ]
 
 
@@ -171,7 +171,7 @@ def all_tickers(ask: Ask) -> object:
     if not wanted:
         raise Quotation(MISSING_PARAMETER)
     quotes = ask.venue.quotes
-    chosen = [market for market in quotes.markets if market.partition("-")[0] in wanted]
+    chosen = [market for market in ask.venue.listed if market.partition("-")[0] in wanted]
     return [quotes.ticker(market, ask.now) for market in chosen]
 
 
@@ -242,7 +242,7 @@ def _markets(ask: Ask) -> list[str]:
 def _listed(ask: Ask, market: str) -> str:
     """The market's code in capitals; one unknown code fails the whole request."""
     code = market.upper()
-    if code not in ask.venue.quotes.tape.reels:
+    if code not in ask.venue.quotes.tape.reels or code in ask.venue.options.delisted:
         raise NOT_FOUND
     return code
 

@@ -155,10 +155,16 @@ class Venue:
             deep_bid_error=options.deep_bid_error,
             deep_ask_error=options.deep_ask_error,
             refusal_burns_identifier=options.refusal_burns_identifier,
-            listed=frozenset(self.quotes.markets),
+            listed=frozenset(self.listed),
             offline=frozenset(options.offline),
             ticks=self.ticks(),
         )
+
+    @property
+    def listed(self) -> list[str]:
+        """The markets that are traded: all recorded ones but those a test has delisted."""
+        gone = self.options.delisted
+        return [market for market in self.quotes.markets if market not in gone]
 
     def ticks(self) -> dict[str, StatedTicks]:
         """The price steps of those markets where a test has changed them."""

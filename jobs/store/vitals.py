@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from jobs.store import due_exits, reconciliations
@@ -18,6 +18,14 @@ from jobs.store.tables import llm_calls, orders, signals
 OPEN_STATES = ("intent", "sent", "unknown", "wait")
 GOOD_CALLS = ("ok", "partial")
 RECENT_CALLS = 10
+
+
+# before the first look at the exchange's list nobody knows
+_DELISTED = text(
+    "SELECT market FROM positions WHERE mode = :mode AND volume > 0"
+    " AND market NOT IN (SELECT market FROM markets) AND EXISTS (SELECT FROM markets)"
+    " ORDER BY market"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +66,8 @@ class OrderVitals:
 
     `blocked` are exits that were told as blocked; `settings` says how long orders and signals may
     wait. `demand` counts buy and sell signals since the newest order that were neither executed nor
-    refused; `waiting_since` is the oldest of them that is still new.
+    refused; `waiting_since` is the oldest of them that is still new. `delisted` are
+    held markets that the exchange does not list.
     """
 
     latest: OrderVital | None
@@ -69,6 +78,7 @@ class OrderVitals:
     settings: Settings
     blocked: Sequence[BlockedExit] = ()
     reconciliation: Reconciliation | None = None
+    delisted: Sequence[str] = ()
 
 
 async def latest_signal(db: Database) -> SignalVital | None:
@@ -103,6 +113,7 @@ async def order_vitals(db: Database, mode: str) -> OrderVitals:
         reconciliation = await reconciliations.newest(tx, mode)
         due = await due_exits.read(tx, mode)
         settings = await settings_store.read(tx, fallback=Settings())
+        delisted = (await tx.execute(_DELISTED, {"mode": mode})).scalars().all()
     return OrderVitals(
         latest=None if latest is None else OrderVital(**latest),
         open=[OrderVital(**each) for each in open_ones],
@@ -122,6 +133,7 @@ async def order_vitals(db: Database, mode: str) -> OrderVitals:
             if each.blocked_at is not None
         ],
         reconciliation=reconciliation,
+        delisted=delisted,
     )
 
 

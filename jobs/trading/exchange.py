@@ -65,9 +65,9 @@ class Quotes(Protocol):
     """The public side of a venue."""
 
     async def tickers(self, markets: Sequence[str]) -> list[Ticker]:
-        """The last price of each of `markets`."""
+        """The last price of each of `markets` that the venue has; one that is gone is left out."""
         ...
 
     async def orderbooks(self, markets: Sequence[str]) -> list[Orderbook]:
-        """The order book of each of `markets`, best level first."""
+        """The order book of each of `markets` that the venue has, best level first."""
         ...

@@ -48,7 +48,8 @@ class Look:
 @dataclass(slots=True, kw_only=True)
 class ExitRun:
     """The exits of one pass. `looks` are the prices that the pass before saw, by market; `is_gone`
-    says whether the exchange has none of what the books hold in a market.
+    says whether the exchange has none of what the books hold in a market. `last_known` are stored
+    prices of holdings that have none now, however old: they value and decide nothing.
     """
 
     desk: Desk
@@ -64,6 +65,7 @@ class ExitRun:
     holdings: dict[str, Holding] = field(default_factory=dict)
     due: dict[str, DueExit] = field(default_factory=dict)
     books: dict[str, Orderbook] = field(default_factory=dict)
+    last_known: dict[str, Decimal] = field(default_factory=dict)
     _seen: dict[str, Look] = field(default_factory=dict)
     _tried: set[str] = field(default_factory=set)
 
@@ -79,6 +81,7 @@ class ExitRun:
             self._seen |= {m: Look(price=p, at=now, is_asked=True) for m, p in asked.items()}
             self.books.update(await view.books(self.holdings))
         stored = await view.stored(self.holdings.keys() - prices.keys())
+        self.last_known = {market: snapshot.price for market, snapshot in stored.items()}
         prices.update(fresh := view.fresh(stored))
         for market, price in fresh.items():
             self._seen[market] = Look(price=price, at=stored[market].ts, is_asked=False)

@@ -213,19 +213,10 @@ class PaperExchange:
             markets = await rows.open_markets(conn)
         if market is not None and market not in markets:
             markets.append(market)
-        books = await self._quoted(markets) if markets else []
+        books = await self._quotes.orderbooks(markets) if markets else []
         if market is not None and all(book.market != market for book in books):
             raise Refused("the market has no order book", name="notfoundmarket", status=400)
         return books
-
-    async def _quoted(self, markets: list[str]) -> list[Orderbook]:
-        """The books of those markets that still exist: one that is gone fails the whole call."""
-        try:
-            return await self._quotes.orderbooks(markets)
-        except Refused:
-            if len(markets) == 1:
-                return []
-        return [book for market in markets for book in await self._quoted([market])]
 
     async def _restored(self, conn: AsyncConnection) -> Engine:
         return Engine(

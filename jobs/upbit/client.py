@@ -16,6 +16,7 @@ import httpx
 from jobs.errors import Ambiguous, BadData, Refused, Unavailable
 from jobs.gates import Gates
 from jobs.spec import Clock
+from jobs.upbit.absent import AbsentMarkets
 from jobs.upbit.errors import is_unnamed, parse_date
 from jobs.upbit.http import Call, Sender, open_http
 from jobs.upbit.limits import Limiter
@@ -67,6 +68,7 @@ class UpbitClient:
         timeout_s: float = 5.0,
     ) -> None:
         self._clock = clock
+        self.absent = AbsentMarkets(clock=clock, all_tickers=self.all_tickers)
         self._lists = ListReader(clock=clock, access_key=None if keys is None else keys.access_key)
         self._sender = Sender(
             http,
@@ -87,15 +89,14 @@ class UpbitClient:
         return self._lists.markets(path, await self._public("market", path, DETAILS))
 
     async def tickers(self, markets: Sequence[str]) -> list[Ticker]:
-        """The last price of each of `markets`, in one request.
+        """The last price of each of `markets` that the exchange has."""
 
-        Raises Refused (`404`) for all of them when one is unknown.
-        """
-        if not markets:
-            return []
-        path = "/v1/ticker"
-        raw = await self._public("ticker", path, [("markets", ",".join(markets))])
-        return self._lists.tickers(path, raw, markets)
+        async def call(names: Sequence[str]) -> list[Ticker]:
+            path = "/v1/ticker"
+            raw = await self._public("ticker", path, [("markets", ",".join(names))])
+            return self._lists.tickers(path, raw, names)
+
+        return await self.absent.ask("ticker", markets, call)
 
     async def all_tickers(self, quote: str = "KRW") -> list[Ticker]:
         """The last price of every market in `quote`, in one request."""
@@ -118,20 +119,24 @@ class UpbitClient:
         return self._lists.candles(path, raw, market, unit)
 
     async def orderbooks(self, markets: Sequence[str]) -> list[Orderbook]:
-        """The order book of each of `markets`, best level first, in one request."""
-        if not markets:
-            return []
-        path = "/v1/orderbook"
-        raw = await self._public("orderbook", path, [("markets", ",".join(markets))])
-        return self._lists.orderbooks(path, raw, markets)
+        """The order book of each of `markets` that the exchange has, best level first."""
+
+        async def call(names: Sequence[str]) -> list[Orderbook]:
+            path = "/v1/orderbook"
+            raw = await self._public("orderbook", path, [("markets", ",".join(names))])
+            return self._lists.orderbooks(path, raw, names)
+
+        return await self.absent.ask("orderbook", markets, call)
 
     async def instruments(self, markets: Sequence[str]) -> list[Instrument]:
-        """The tick size of each of `markets` at its present price, in one request."""
-        if not markets:
-            return []
-        path = "/v1/orderbook/instruments"
-        raw = await self._public("orderbook", path, [("markets", ",".join(markets))])
-        return self._lists.instruments(path, raw, markets)
+        """The tick size at its present price of each of `markets` that the exchange has."""
+
+        async def call(names: Sequence[str]) -> list[Instrument]:
+            path = "/v1/orderbook/instruments"
+            raw = await self._public("orderbook", path, [("markets", ",".join(names))])
+            return self._lists.instruments(path, raw, names)
+
+        return await self.absent.ask("instruments", markets, call)
 
     async def server_date(self) -> datetime:
         """The exchange's clock, to the second, at about the middle of the call."""

@@ -21,6 +21,7 @@ from jobs.spec import Slot
 from jobs.store import candles, market_data
 from jobs.store.db import Database
 from jobs.store.settings import Settings
+from jobs.upbit.absent import AbsentMarkets
 from jobs.upbit.wire import Candle, Market, Ticker
 from jobs.upkeep import UpkeepJob
 
@@ -40,6 +41,7 @@ class Exchange:
 
     def __init__(self, count: int) -> None:
         self.names = tuple(f"KRW-M{n}" for n in range(count))
+        self.absent = AbsentMarkets(clock=lambda: self.now, all_tickers=self.all_tickers)
         self.now = NOW
 
     async def tickers(self, markets: Any) -> list[Ticker]:

@@ -488,6 +488,12 @@ def test_a_blocked_exit_degrades_with_its_market_and_cause() -> None:
     ]
 
 
+def test_a_delisted_holding_is_degraded_and_named() -> None:
+    verdict = check_latest_order(replace(ORDERS, delisted=["KRW-SOL"]), NOW)
+    said = "KRW-SOL is held and the exchange does not list it: its exits are off"
+    assert (verdict.status, verdict.cause) == (Status.DEGRADED, said)
+
+
 def test_an_order_is_only_expected_when_signals_asked_for_one() -> None:
     none = check_latest_order(replace(ORDERS, latest=None), NOW)
     assert none.detail["note"] == "no order yet"

@@ -15,7 +15,8 @@ from jobs.errors import JobError
 from jobs.gates import Gates
 from jobs.orders import OrdersJob
 from jobs.spec import Slot
-from jobs.store import market_data
+from jobs.store import market_data, vitals
+from jobs.store import markets as market_store
 from jobs.store import orders as order_store
 from jobs.store import positions as position_store
 from jobs.store import settings as settings_store
@@ -29,7 +30,7 @@ from jobs.upbit.client import UpbitClient, open_client
 from jobs.upbit.limits import LIMITS, Limit, Limiter
 from jobs.upbit.signing import Keys
 
-BTC = "KRW-BTC"
+BTC, SOL = "KRW-BTC", "KRW-SOL"
 POST = {"method": "POST", "path": "/v1/orders"}
 LOST = [
     pytest.param({"action": "reset", "when": "after"}, id="reset after it was placed"),
@@ -283,3 +284,71 @@ async def test_flatten_leaves_nothing_at_the_venue(live: Live) -> None:
     assert result.is_flat, result
     assert set(live.venue.balances()) == {"KRW"}
     await live.assert_ledgers_agree()
+
+
+# -- a market that is gone ---------------------------------------------------------------------
+
+
+async def hold_two(live: Live) -> None:
+    for market in (BTC, SOL):
+        (ticker,) = await live.client.tickers([market])
+        live.venue.force_price(market, ticker.price)
+        await live.signal("buy", market)
+    await live.until_settled()
+    async with live.db.begin() as conn:
+        assert (await position_store.held(conn, "live")).keys() == {BTC, SOL}
+
+
+async def test_a_delisted_holding_keeps_no_other_market_from_its_stop(live: Live) -> None:
+    await hold_two(live)
+    live.venue.options(delisted=[SOL])
+    live.venue.force_price(BTC, live.venue.price(BTC, down_pct=8))
+    await live.run()  # no failure, in the very first pass
+    sold = (await live.rows())[-1]
+    assert (sold.market, sold.purpose, sold.side) == (BTC, "stop_loss", "ask")
+
+
+async def test_a_delisted_holding_is_worth_its_last_stored_price(live: Live) -> None:
+    await hold_two(live)
+    btc, sol = await live.client.tickers([BTC, SOL])
+    await live.clock.sleep(1)
+    last = replace(sol, price=sol.price * 2, ts=live.clock())
+    await market_data.insert(live.db, [last])
+    live.venue.options(delisted=[SOL])
+    await live.clock.sleep(3600)
+    await live.run()
+    async with live.db.begin() as conn:
+        row = await position_store.newest_equity(conn, "live")
+        held = await position_store.held(conn, "live")
+    assert row is not None
+    assert row.positions_krw == held[BTC].volume * btc.price + held[SOL].volume * last.price
+
+
+async def test_entries_elsewhere_go_on_beside_a_delisted_holding(live: Live) -> None:
+    (ticker,) = await live.client.tickers([SOL])
+    live.venue.force_price(SOL, ticker.price)
+    await live.signal("buy", SOL)
+    await live.until_settled()
+    live.venue.options(delisted=[SOL])
+    await live.clock.sleep(60)
+    await live.signal("buy", BTC)
+    await live.run()
+    assert [row.market for row in await live.rows()] == [SOL, BTC]
+
+
+async def test_flatten_sells_the_others_and_names_what_is_delisted(live: Live) -> None:
+    await hold_two(live)
+    live.venue.options(delisted=[SOL])
+    result = await flatten(live.job.desk, live.job.view, sleep=live.clock.sleep)
+    assert list(result.sold) == [BTC]
+    assert list(result.left) == [SOL]
+    assert "notfoundmarket" in result.left[SOL]
+
+
+async def test_a_delisted_holding_is_named_by_health_once_the_list_is_known(live: Live) -> None:
+    await hold_two(live)
+    assert (await vitals.order_vitals(live.db, "live")).delisted == []
+    live.venue.options(delisted=[SOL])
+    await market_store.save(live.db, await live.client.markets())
+    assert (await vitals.order_vitals(live.db, "live")).delisted == [SOL]
+    assert (await vitals.order_vitals(live.db, "paper")).delisted == []
