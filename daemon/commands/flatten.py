@@ -59,11 +59,13 @@ def flatten(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Cancel the daemon's open orders and sell all that it holds, at market.
+    """Cancel the daemon's open orders and sell all that it holds.
+
+    Sales begin close to the best bid and go further step by step, in the end at any price.
 
     The running daemon carries it out; without one this command does. Orders and coins that are
-    not the daemon's stay. Works while trading is halted. Exit code 1 when something is left; it
-    says why.
+    not the daemon's stay. Works while trading is halted. Exit code 1 when something is left, be it
+    a remainder that is too small to be sold; it says why.
 
     Example: upbitd flatten --halt --yes
     """
@@ -143,7 +145,7 @@ def _confirm(there: _Open, config: Config, market: str | None) -> None:
     what += f" ({config.trading.mode})"
     if not sys.stdin.isatty():
         fail(f"this ends {what}: say --yes")
-    typer.confirm(f"End {what}, selling at market?", abort=True)
+    typer.confirm(f"End {what}, selling at any price in the end?", abort=True)
 
 
 async def _count(db: Database, config: Config, market: str | None) -> _Open:

@@ -10,7 +10,7 @@ from daemon.commands.options import ConfigOption, JsonOption, read_config
 from daemon.commands.session import with_database
 from daemon.commands.tables import show
 from jobs.store import listing
-from jobs.store.listing import Page, SlotPage
+from jobs.store.listing import LEAST_KRW, Page, SlotPage
 
 MarketOption = Annotated[
     str | None, typer.Option("--market", help="Only this market.", metavar="KRW-BTC")
@@ -143,7 +143,16 @@ def positions(
     }
     if any(row.warning or row.cautions for row in rows):
         columns |= {"warning": "WARNED", "cautions": "CAUTIONS"}
+    if any(row.exit_due for row in rows):
+        columns["exit_due"] = "TO BE SOLD"
     show(rows, columns, as_json=as_json, empty="No positions.")
+    for row in rows:
+        if row.is_dust and not as_json:
+            typer.echo(
+                f"{row.market}: worth less than the exchange's smallest order ({LEAST_KRW:f} KRW): "
+                "it cannot be sold alone, takes no place among max_open_positions, and goes with "
+                "the next sale"
+            )
 
 
 def slots(

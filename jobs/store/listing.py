@@ -15,6 +15,7 @@ from jobs.store.db import Database
 from jobs.store.tables import (
     alert_deliveries,
     alerts,
+    due_exits,
     job_runs,
     market_data,
     markets,
@@ -22,6 +23,10 @@ from jobs.store.tables import (
     positions,
 )
 from jobs.store.tables import signals as signals_table
+from jobs.upbit.ticks import min_total
+
+LEAST_KRW = min_total("KRW-BTC")
+"""The exchange's smallest order in won."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +89,8 @@ class PositionRow:
     """One position at the newest stored price of its market, None where there is none.
 
     `unrealized_krw` is what selling everything at that price would win, before fees. `warning` and
-    `cautions` are the exchange's marks, as it listed the market last.
+    `cautions` are the exchange's marks, as it listed the market last. `exit_due` says what asks for
+    its sale and why that is not done; `is_dust`: the exchange takes no order worth so little.
     """
 
     market: str
@@ -97,6 +103,8 @@ class PositionRow:
     updated_at: datetime
     warning: bool
     cautions: list[str]
+    exit_due: str | None
+    is_dust: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,9 +221,17 @@ def position_query(
             c.updated_at,
             func.coalesce(markets.c.warning, false()).label("warning"),
             func.coalesce(markets.c.cautions, literal_column("'[]'::jsonb")).label("cautions"),
+            func.nullif(func.concat_ws(": ", due_exits.c.purpose, due_exits.c.cause), "").label(
+                "exit_due"
+            ),
+            func.coalesce(and_(c.volume > 0, c.volume * last.c.price < LEAST_KRW), false()).label(
+                "is_dust"
+            ),
         )
         .select_from(
-            positions.outerjoin(last, true()).outerjoin(markets, markets.c.market == c.market)
+            positions.outerjoin(last, true())
+            .outerjoin(markets, markets.c.market == c.market)
+            .outerjoin(due_exits, and_(due_exits.c.mode == c.mode, due_exits.c.market == c.market))
         )
         .where(c.mode == mode)
         .order_by(c.opened_at.desc().nulls_last(), c.market)

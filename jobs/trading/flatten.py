@@ -1,35 +1,44 @@
-"""Get out: cancel every open order of the daemon and sell everything it holds, at market.
+"""Get out: cancel every open order of the daemon and sell everything it holds.
+
+Sales take the steps of every exit (exit_form.py), one right after the other: IOC limits that widen,
+then any price, until it is sold or no form is left.
 
 A person's order, which `halted` does not stop. It may run beside a daemon that trades; halt that
 first, or it may buy again what is sold here.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 from loguru import logger
 
 from jobs.errors import JobError
 from jobs.spec import Sleep
+from jobs.store import due_exits as due_store
 from jobs.store import orders as order_store
 from jobs.store import positions as position_store
 from jobs.store.orders import OrderRow
+from jobs.trading import exit_alerts
 from jobs.trading.balances import advice, covered_before, uncovered
 from jobs.trading.desk import Desk
+from jobs.trading.due_exits import LAST_RUNG, MOST_HALVINGS, DueExit
 from jobs.trading.follow import cancel, tend
 from jobs.trading.foreign import book_foreign_sales, why_locked
-from jobs.trading.intents import reserve, send
-from jobs.trading.ledger import ZERO, Holding
+from jobs.trading.intents import refused_as, reserve, send
+from jobs.trading.ledger import EXACT, ZERO, Holding
 from jobs.trading.portfolio import Money, Rules, Wish
 from jobs.trading.risk import Refusal
 from jobs.trading.states import State
 from jobs.trading.view import MarketView
+from jobs.upbit.wire import Orderbook
 
 LOOKS = 20
 PAUSE_S = 0.5
 _NEVER_S = float("inf")
+STEPS = 3 * (LAST_RUNG + 1 + MOST_HALVINGS)
+"""Orders in one market at most: every form and volume, and some that sell a part."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -52,7 +61,7 @@ class Flattened:
 async def flatten(
     desk: Desk, view: MarketView, *, sleep: Sleep, only: str | None = None
 ) -> Flattened:
-    """Cancel, wait for the cancels, sell, wait for the sales: ten seconds each at most.
+    """Cancel, wait for the cancels, sell step by step: ten seconds each at most.
 
     With `only` nothing but this market is touched.
 
@@ -63,10 +72,26 @@ async def flatten(
     scope = _Scope(desk, only)
     await _cancel_all(scope, result)
     await _wait(scope, result, sleep)
-    await _sell_all(scope, view, result)
-    await _wait(scope, result, sleep)
+    await _book_sales_of_others(desk, result)
+    sales = _Sales()
+    for _ in range(STEPS):
+        if not await _sell_all(scope, view, sales, result):
+            break
+        await _wait(scope, result, sleep)
+        if await _cancel_resting(scope, sales, result):
+            await _wait(scope, result, sleep)
+    await _sum_up(scope, sales, result)
     await _account_for(scope, view, result)
     return result
+
+
+@dataclass(slots=True)
+class _Sales:
+    """How the sale of each market goes, the orders sent, and the markets with no step left."""
+
+    due: dict[str, DueExit] = field(default_factory=dict)
+    sent: list[str] = field(default_factory=list)
+    over: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,32 +159,46 @@ async def _money(desk: Desk, view: MarketView) -> Money:
         return Money(free_krw=ZERO, total_krw=ZERO, at=desk.clock())
 
 
-async def _sell_all(scope: _Scope, view: MarketView, result: Flattened) -> None:
-    await _book_sales_of_others(scope.desk, result)
-    holdings = await scope.holdings()
+async def _sell_all(scope: _Scope, view: MarketView, sales: _Sales, result: Flattened) -> bool:
+    """Send the next order of each market that is still held; whether there was one."""
+    held = await scope.holdings()
+    holdings = {market: each for market, each in held.items() if market not in sales.over}
     prices = {market: holding.avg_price for market, holding in holdings.items()}
     try:
         prices.update(await view.prices(holdings))
     except Exception:  # noqa: BLE001 - the price only guesses whether it is dust: the venue decides
         prices.update({m: s.price for m, s in (await view.stored(holdings)).items()})
+    books: dict[str, Orderbook] = {}
+    with suppress(Exception):  # without a book the last price bounds the sale
+        books = await view.books(holdings)
     money = await _money(scope.desk, view)
-    for market in holdings:
+    sent = len(sales.sent)
+    for market, holding in holdings.items():
         if money.total(market) == ZERO:
             continue
+        sales.over.add(market)  # whatever happens now is its end, unless the next step differs
         with _noting(result, market):
-            await _sell(scope.desk, view, market, money, prices, result)
+            rules = Rules(
+                chance=await view.exit_chance(market),
+                price=prices[market],
+                book=books.get(market),
+                due=sales.due.get(market),
+                ticks=await view.ticks_of(market),
+            )
+            await _sell(scope.desk, rules, holding, (money, prices), sales, result)
+    return len(sales.sent) > sent
 
 
 async def _sell(
     desk: Desk,
-    view: MarketView,
-    market: str,
-    money: Money,
-    prices: dict[str, Decimal],
+    rules: Rules,
+    holding: Holding,
+    known: tuple[Money, dict[str, Decimal]],
+    sales: _Sales,
     result: Flattened,
 ) -> None:
-    rules = Rules(chance=await view.exit_chance(market), price=prices[market])
-    now = desk.clock()
+    market, now = rules.chance.market, desk.clock()
+    due = rules.due or DueExit(purpose="flatten", reason="flatten", since=now)
     wish = Wish(
         market=market,
         side="ask",
@@ -167,15 +206,51 @@ async def _sell(
         identifier=desk.name_order(now),
         reason="flatten",
     )
-    verdict = await reserve(desk, wish, rules, money=money, prices=prices)
+    money, prices = known
+    due = due.progressed(holding.volume)
+    verdict = await reserve(desk, wish, replace(rules, due=due), money=money, prices=prices)
     if isinstance(verdict, Refusal):
         result.left[market] = await why_locked(desk, market) or verdict.reason
         return
     order = await send(desk, verdict)
+    sales.sent.append(order.identifier)
+    refusal, volume = refused_as(order), order.volume or ZERO
     if order.state is State.REFUSED:
         result.left[market] = order.reason or "refused"
     else:
-        result.sold[market] = order.volume or ZERO
+        result.left.pop(market, None)
+    sales.due[market] = due.tried(held=holding.volume, sent=volume, refusal=refusal)
+    is_certain = refusal is not None or order.state is not State.REFUSED
+    if is_certain and sales.due[market].failed > due.failed:
+        sales.over.discard(market)
+
+
+async def _cancel_resting(scope: _Scope, sales: _Sales, result: Flattened) -> bool:
+    """Take back our own sales that nobody has bought; whether there were any.
+
+    A market that offers limit orders alone lets them rest: the next step goes further.
+    """
+    resting = [order for order in await scope.open_orders() if order.identifier in sales.sent]
+    waiting = [order for order in resting if order.state is State.WAIT]
+    for order in waiting:
+        with _noting(result, order.identifier):
+            await cancel(scope.desk, order)
+    return bool(waiting)
+
+
+async def _sum_up(scope: _Scope, sales: _Sales, result: Flattened) -> None:
+    """What the orders of all steps have sold together."""
+    async with scope.desk.db.begin() as conn:
+        rows = await order_store.by_identifier(conn, scope.desk.mode, sales.sent)
+    for row in sorted(rows.values(), key=lambda each: each.id):
+        if row.executed_volume:
+            sold = result.sold.get(row.market, ZERO)
+            result.sold[row.market] = EXACT.add(sold, row.executed_volume)
+    held = await scope.holdings()
+    for market in [each for each in result.sold if each not in held]:
+        await scope.desk.notifier.resolve(exit_alerts.key(market))
+        async with scope.desk.db.begin() as conn:
+            await due_store.remove(conn, scope.desk.mode, market)
 
 
 async def _account_for(scope: _Scope, view: MarketView, result: Flattened) -> None:

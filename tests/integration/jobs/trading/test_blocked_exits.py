@@ -10,6 +10,7 @@ from sqlalchemy import select
 from jobs.errors import Refused, Unavailable
 from jobs.spec import Incident
 from jobs.store import due_exits as due_store
+from jobs.store.listing import Page, list_positions
 from jobs.store.tables import due_exits
 from jobs.store.vitals import order_vitals
 from jobs.trading.desk import Patience
@@ -354,3 +355,20 @@ async def test_health_is_told_of_blocked_exits_and_of_how_long_orders_may_rest(
     accept_sales(trading)
     await trading.run(after_s=10)
     assert list((await order_vitals(trading.db, "live")).blocked) == []
+
+
+async def test_positions_name_what_is_to_be_sold_and_what_is_too_small(trading: Trading) -> None:
+    await hold(trading)
+    (row,) = await list_positions(trading.db, Page(), mode="live")
+    assert (row.exit_due, row.is_dust) == (None, False)
+    refuse_sales(trading, "create_ask_error")
+    trading.venue.quote(PRICE * 90 // 100)
+    await trading.run(after_s=10)
+    (row,) = await list_positions(trading.db, Page(), mode="live")
+    assert row.exit_due == "stop_loss: the exchange refused the sale: create_ask_error"
+    accept_sales(trading)
+    trading.venue.quote(PRICE / 2500)
+    await trading.run(after_s=10)
+    (row,) = await list_positions(trading.db, Page(), mode="live")
+    assert row.is_dust
+    assert row.exit_due == "stop_loss: what is left is worth less than the exchange's minimum"

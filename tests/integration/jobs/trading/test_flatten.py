@@ -5,10 +5,10 @@ from decimal import Decimal
 import pytest
 from fixtures.trading import BTC, PRICE, Trading, sell_by_hand
 
-from jobs.errors import Unavailable
+from jobs.errors import Refused, Unavailable
 from jobs.trading.desk import Patience
 from jobs.trading.flatten import Flattened, flatten
-from jobs.upbit.wire import Account, Chance
+from jobs.upbit.wire import Account, Chance, Order, OrderRequest
 
 
 async def leave(trading: Trading) -> Flattened:
@@ -49,6 +49,57 @@ async def test_dust_is_left_and_explained(trading: Trading) -> None:
     result = await leave(trading)
     assert not result.is_flat
     assert result.left[BTC].startswith("dust: ")
+
+
+async def test_a_thin_book_is_sold_into_step_by_step(trading: Trading) -> None:
+    await hold(trading)
+    trading.venue.show([(int(PRICE), "0.004"), (int(PRICE) * 96 // 100, "0.003"), (50_000_000, 1)])
+    result = await leave(trading)
+    assert result.is_flat, result
+    assert result.sold == {BTC: Decimal("0.01")}
+    prices = [o.price for o in await trading.orders() if o.side == "ask"]
+    assert prices == sorted(prices, key=lambda price: -(price or 0))
+    await trading.assert_books_agree()
+
+
+async def test_a_limit_only_market_is_left_although_nobody_buys_near_the_price(
+    trading: Trading,
+) -> None:
+    await hold(trading)
+    trading.venue.ask_types = ("limit",)
+    trading.venue.show([(int(PRICE), "0.004"), (50_000_000, "1")])
+    result = await leave(trading)
+    assert result.is_flat, result
+    assert {o.ord_type for o in await trading.orders()} == {"limit"}
+    await trading.assert_books_agree()
+
+
+async def test_a_sale_refused_in_one_form_is_tried_in_the_next(trading: Trading) -> None:
+    await hold(trading)
+    real = trading.venue._enter
+
+    def enter(request: OrderRequest) -> Order:
+        if request.ord_type == "limit":
+            raise Refused("no", name="create_ask_error", status=400)
+        return real(request)
+
+    trading.venue._enter = enter  # type: ignore[method-assign]  # takes market orders alone
+    result = await leave(trading)
+    assert result.is_flat, result
+    assert [o.ord_type for o in await trading.orders()][1:] == ["limit", "limit", "limit", "market"]
+
+
+async def test_what_was_blocked_is_over_when_it_is_flat(trading: Trading) -> None:
+    await hold(trading)
+    trading.venue.offline = {BTC}
+    trading.venue.quote(PRICE * 90 // 100)
+    for _ in range(7):
+        await trading.run(after_s=10)
+    assert f"exit_blocked:{BTC}" in trading.alerts.open
+    assert (await leave(trading)).left == {BTC: "refused by the venue: market_offline"}
+    trading.venue.offline = set()
+    assert (await leave(trading)).is_flat
+    assert f"exit_blocked:{BTC}" not in trading.alerts.open
 
 
 async def test_coins_of_the_users_own_are_not_sold(trading: Trading) -> None:
