@@ -31,6 +31,7 @@ from daemon.halt_monitor import HaltMonitor, status_line, watch_halt
 from daemon.hooks import make_hook
 from daemon.last_words import LastWords
 from daemon.lead import Duty, claim_of, holder_name, lead_until_stopped
+from daemon.lead_news import LeadNews
 from daemon.leader import NotLeader, application_name, new_session
 from daemon.limits import RecentRuns
 from daemon.log_lines import JOURNAL
@@ -49,6 +50,7 @@ from daemon.resources import (
     open_resources,
     upbit_keys,
 )
+from daemon.run_marker import noted_run, process_name
 from daemon.signals import harmless_signals
 from daemon.slots import SlotLedger
 from daemon.status import ProcessStatus
@@ -61,6 +63,7 @@ from health.watchdog import Heartbeats, Watchdog, pulse
 from jobs.errors import JobError
 from jobs.gates import Gates
 from jobs.spec import Incident, boot_s
+from jobs.store.daemon_runs import DaemonRun
 from jobs.store.db import Database
 from jobs.store.listener import listen
 from jobs.store.requests import CHANNEL as REQUESTS
@@ -159,15 +162,34 @@ async def serve(host: Host) -> int:
         async with AsyncExitStack() as stack:
             notify = Notify.from_environ(host.environ)
             opened = await _open(host, stack)
+            run = _this_run(host)
+            base = opened.resources.base
+            ends_with = await stack.enter_async_context(
+                noted_run(base.database, run, opened.outbox, _now)
+            )
             background = Background(_ends_the_daemon(stop), partial(_tell_of_task, opened.outbox))
             await _watch_over(host, opened, notify, background, stack)
             stack.callback(notify.stopping, "stopping")
             try:
-                await lead_until_stopped(_duty(host, opened), stop)
+                await lead_until_stopped(_duty(host, opened, run), stop)
             except NotLeader as error:
                 raise CannotStart(str(error), NOT_LEADER) from error
+            ends_with(stop.code)
     logger.bind(event="daemon.stopped", exit_code=stop.code).info("Stopped")
     return stop.code
+
+
+def _this_run(host: Host) -> DaemonRun:
+    """Describe this run for the database."""
+    return DaemonRun(
+        session=host.session,
+        instance=host.config.daemon.instance,
+        host=socket.gethostname(),
+        process=process_name(),
+        version=version("upbitd"),
+        mode=host.config.trading.mode,
+        started_at=_now(),
+    )
 
 
 def _ends_the_daemon(stop: Stop) -> Callable[[str], None]:
@@ -427,8 +449,9 @@ def _open_port(host: Host, opened: Opened, examiner: Examiner, stack: AsyncExitS
     logger.bind(event="health.listening", url=server.url).info("The health port is open")
 
 
-def _duty(host: Host, opened: Opened) -> Duty:
+def _duty(host: Host, opened: Opened, run: DaemonRun) -> Duty:
     config, resources = host.config, opened.resources
+    news = LeadNews(config=config, run=run, db=resources.base.database, notifier=opened.outbox)
     return Duty(
         claim=claim_of(config, host.database_url, host.session),
         wait_for_lock=config.daemon.standby,
@@ -446,6 +469,7 @@ def _duty(host: Host, opened: Opened) -> Duty:
         make_shift=partial(
             wiring.make_shift, resources, opened.ledger, opened.board, host.logs.mask
         ),
+        on_leading=news.tell,
     )
 
 

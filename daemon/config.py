@@ -35,6 +35,9 @@ from daemon.config_sections import CREDENTIALS, Config, Secrets
 from daemon.config_values import password_of
 
 CONFIG_VARIABLE = "UPBITD_CONFIG"
+LIVE_CONFIRMED = "UPBITD_LIVE_CONFIRMED"
+"""No key of the configuration: a person's word that a daemon may begin to trade for real."""
+NO_KEYS = (CONFIG_VARIABLE, LIVE_CONFIRMED)
 DEFAULT_PATH = Path("config.toml")
 
 __all__ = ["Config", "ConfigError", "from_mapping", "load", "locate"]
@@ -165,7 +168,7 @@ def _walk(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
 
 def _apply_environment(draft: Draft, environ: Mapping[str, str]) -> None:
     for variable, text in sorted(environ.items()):
-        if variable.startswith(PREFIX) and variable != CONFIG_VARIABLE:
+        if variable.startswith(PREFIX) and variable not in NO_KEYS:
             _override(draft, variable, text)
 
 

@@ -78,10 +78,14 @@ class Memory:
     repeating_until: datetime | None = None
 
 
+async def _no_news() -> None:
+    """Tell nobody."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Duty:
     """What leading needs. `make_shift` is handed the leadership, and what the runner calls to have
-    a job run once more at an instant.
+    a job run once more at an instant. `on_leading` tells people, beside the work.
     """
 
     claim: Claim
@@ -98,6 +102,7 @@ class Duty:
     notifier: Notifier
     grace_s: float
     make_shift: Callable[[Leadership, OnDeferred], Shift]
+    on_leading: Callable[[], Coroutine[object, object, None]] = _no_news
     memory: Memory = field(default_factory=Memory)
 
 
@@ -226,6 +231,7 @@ class _Lead:
     def start_up(self) -> None:
         """Begin with a slot of its own where a job would have to wait for its next one."""
         self._tell(start_up.run(self._wanted, self.shift.runner, self.scheduler.instant_now))
+        self._tell(self._duty.on_leading())
 
     def end(self) -> None:
         """Hand over nothing any more."""

@@ -111,8 +111,8 @@ class Incident:
 
     `kind` is one of the contract's alert kinds, `incident` the key of this very trouble, for
     example `order_unknown:KRW-BTC`. `market`, `order_id` and `identifier` say what it is about;
-    `advice` is one line that says what a person can do. `is_event` is what has no end: told once,
-    and nothing recovers from it.
+    `advice` is one line that says what a person can do. `is_event` is what has no end: nothing
+    recovers from it, and the same soon after is counted on it.
     """
 
     kind: str

@@ -8,7 +8,17 @@ from typing import Annotated
 
 import typer
 
-from daemon.commands.options import ConfigOption, fail, read_config
+from daemon.commands.options import BAD_CONFIGURATION, ConfigOption, fail, read_config
+from daemon.commands.session import NoDatabase, in_database
+from daemon.config import LIVE_CONFIRMED, Config
+from daemon.live_start import (
+    Stakes,
+    is_confirmed,
+    read_stakes,
+    remember,
+    says_yes,
+    unknown_stakes,
+)
 
 DemoConfigOption = Annotated[
     Path | None,
@@ -18,8 +28,20 @@ DemoConfigOption = Annotated[
 ]
 
 
-def run(config: ConfigOption = None) -> None:
+def run(
+    config: ConfigOption = None,
+    *,
+    live_confirmed: Annotated[
+        bool,
+        typer.Option(
+            "--live-confirmed", help="Yes, trade with real money; asked once a state directory."
+        ),
+    ] = False,
+) -> None:
     """Run the daemon in the foreground until SIGTERM or Ctrl-C.
+
+    The first start in live mode on a state directory asks, or wants --live-confirmed or
+    UPBITD_LIVE_CONFIRMED=1.
 
     Exit codes: 0 clean stop, 2 bad configuration, 3 database unreachable or not at head, 4 another
     instance holds the lock and daemon.standby is false.
@@ -28,7 +50,37 @@ def run(config: ConfigOption = None) -> None:
     """
     from daemon.app import main  # the other commands start faster without it
 
-    raise typer.Exit(main(read_config(config), os.environ))
+    settings = read_config(config)
+    _confirm_live(settings, is_given=live_confirmed)
+    raise typer.Exit(main(settings, os.environ))
+
+
+def _confirm_live(config: Config, *, is_given: bool) -> None:
+    """Go on when somebody said, now or before, that real money may be traded with."""
+    if is_confirmed(config):
+        return
+    if not (is_given or says_yes(os.environ)):
+        stakes = _stakes(config)
+        where = f"live trading was never confirmed for {config.daemon.state_dir}"
+        if not sys.stdin.isatty():
+            fail(
+                f"{where}: say --live-confirmed or {LIVE_CONFIRMED}=1; it would risk {stakes}",
+                BAD_CONFIGURATION,
+            )
+        typer.echo(f"{where[0].upper()}{where[1:]}. It risks {stakes}.", err=True)
+        if not typer.confirm("Trade with real money?", err=True):
+            fail("not confirmed; nothing was started", BAD_CONFIGURATION)
+    try:
+        remember(config)
+    except OSError as exc:
+        typer.echo(f"upbitd: {exc.filename}: {exc.strerror}; to be confirmed again", err=True)
+
+
+def _stakes(config: Config) -> Stakes:
+    try:
+        return in_database(config, lambda db: read_stakes(db, config))
+    except NoDatabase:
+        return unknown_stakes(config)
 
 
 def sandbox(

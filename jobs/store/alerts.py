@@ -64,7 +64,11 @@ async def raise_alert(
 ) -> Raised:
     """Store an incident, or fold it into its open alert, and make it due at its hooks."""
     async with db.begin() as tx:
-        raised = await _fold(tx, incident, at, times)
+        raised = None
+        if incident.is_event:
+            raised = await _again(tx, incident, at, telling.dedupe, times)
+        if raised is None:
+            raised = await _fold(tx, incident, at, times)
         severity = (
             await tx.execute(select(alerts.c.severity).where(alerts.c.id == raised.id))
         ).one()
@@ -73,6 +77,24 @@ async def raise_alert(
         if telling.told:
             await _note_delivered(tx, raised.id, at)
     return raised
+
+
+async def _again(
+    tx: AsyncConnection, incident: Incident, at: datetime, dedupe: timedelta, times: int
+) -> Raised | None:
+    """Count an event on the same one a short time ago: a crash loop must not flood its hooks."""
+    recent = (
+        update(alerts)
+        .where(alerts.c.incident == incident.incident, alerts.c.created_at > at - dedupe)
+        .values(
+            occurrences=alerts.c.occurrences + times,
+            last_at=at,
+            body=body_of(incident),
+        )
+        .returning(alerts.c.id, alerts.c.occurrences)
+    )
+    row = (await tx.execute(recent)).first()
+    return None if row is None else Raised(id=row.id, occurrences=row.occurrences)
 
 
 async def _fold(tx: AsyncConnection, incident: Incident, at: datetime, times: int) -> Raised:

@@ -444,6 +444,22 @@ leases = Table(
     ),
 )
 
+daemon_runs = Table(
+    "daemon_runs",
+    metadata,
+    Column("session", Text, primary_key=True),
+    _text("instance"),
+    _text("host"),
+    _text("process"),
+    _text("version"),
+    _text("mode"),
+    Column("started_at", DateTime(timezone=True), nullable=False),
+    _maybe_instant("ended_at"),
+    Column("exit_code", Integer),
+    Column("is_told", Boolean, nullable=False, server_default=text("false")),
+    Index("daemon_runs_untold", "instance", "host", postgresql_where=text("NOT is_told")),
+)
+
 job_controls = Table(
     "job_controls",
     metadata,

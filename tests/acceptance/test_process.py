@@ -58,7 +58,25 @@ def test_a_second_instance_stands_by_or_exits(start_daemon: Start) -> None:
     assert standby.get("/health").json()["role"] == "standby"
     leader.kill()
     standby.until("daemon.ready", epoch=2)
+    standby.until("alert.raised", kind="unclean_restart")
     assert standby.stop() == 0
+
+
+def test_live_trading_wants_a_persons_word_once(start_daemon: Start, state_dir: Path) -> None:
+    unsaid = {"UPBITD_LIVE_CONFIRMED": ""}
+    refused = start_daemon(environ=unsaid)
+    assert refused.end() == 2
+    assert refused.lines == []
+    first = start_daemon()
+    first.ready()
+    told = first.until("alert.raised", kind="live_started")
+    assert "at most 1,000,000 KRW a position" in told["detail"]
+    assert first.stop() == 0
+    assert (state_dir / "live-confirmed").stat().st_mode & 0o777 == 0o600
+    again = start_daemon(environ=unsaid)
+    again.ready()
+    assert again.stop() == 0
+    assert "unclean_restart" not in {line["kind"] for line in again.of("alert.raised")}
 
 
 def test_two_daemons_never_share_a_data_directory(start_daemon: Start) -> None:
