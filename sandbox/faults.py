@@ -1,6 +1,7 @@
 """Faults on demand: which requests go wrong, and how. Works on every route but /sandbox."""
 
 import asyncio
+import base64
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -28,7 +29,8 @@ class Fault:
     What happens: the request waits `delay_ms`; then `action`, `before` or `after` the venue has
     processed it (an order sent with `after` exists):
     pass    the normal answer (for a mere delay, other `headers`, `hide_ms` or `share`)
-    answer  `status`, `body` and `headers` instead of the venue's
+    answer  `status`, `body` and `headers` instead of the venue's; `raw` is a body byte for byte, in
+            base64 (a bomb of gzip with the header content-encoding, what is no JSON or no UTF-8)
     reset   the connection is reset without an answer
     hang    no answer until the client leaves
     garble  the venue's status with half its body
@@ -45,6 +47,7 @@ class Fault:
     when: When = "before"
     status: int | None = None
     body: object = None
+    raw: str = ""
     headers: dict[str, str | None] = field(default_factory=dict)
     delay_ms: int = 0
     drip_ms: int = 2000
@@ -68,11 +71,12 @@ class Fault:
             raise ValueError("nth, count and the milliseconds are whole numbers")
         if fault.share is not None and not 0 <= Decimal(str(fault.share)) <= 1:
             raise ValueError("share is a number from 0 to 1")
+        fault.content()
         return fault
 
     def shown(self) -> dict[str, object]:
-        """The fault as JSON, with how often it was met and used."""
-        return asdict(self)
+        """The fault as JSON, with how often it was met and used; of `raw` the size alone."""
+        return asdict(self) | {"raw": len(self.raw)}
 
     def hits_request(self, method: str, path: str, text: str) -> bool:
         """Whether this request is to go wrong; counts it."""
@@ -86,7 +90,12 @@ class Fault:
         return is_due
 
     def content(self) -> bytes:
-        """The body to answer with: text as it is, anything else as JSON."""
+        """The body to answer with: bytes and text as they are, anything else as JSON.
+
+        Raises ValueError when `raw` is no base64.
+        """
+        if self.raw:
+            return base64.b64decode(self.raw, validate=True)
         if isinstance(self.body, str):
             return self.body.encode()
         return b"" if self.body is None else json.dumps(self.body).encode()
@@ -142,11 +151,12 @@ class _Answer:
         """Apply what the fault says about status, headers and body."""
         if fault.action == "answer":
             self.status = fault.status or self.status
-            self.body = fault.content() if fault.body is not None else self.body
+            is_given = fault.body is not None or fault.raw
+            self.body = fault.content() if is_given else self.body
             kind = b"text/plain; charset=utf-8"
             if isinstance(fault.body, str):
                 kind = b"text/html" if fault.body.startswith("<") else kind
-            elif fault.body is not None:
+            elif is_given:
                 kind = b"application/json; charset=utf-8"
             self._set(b"content-type", kind)
         for name, value in fault.headers.items():

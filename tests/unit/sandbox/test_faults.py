@@ -1,6 +1,8 @@
 """Faults hit exactly the requests they name, and what they do to an order is what they say."""
 
 import asyncio
+import base64
+import gzip
 from decimal import Decimal
 from typing import Any
 
@@ -60,6 +62,7 @@ def test_matching_by_method_path_market_and_number() -> None:
         ({"when": "during"}, "when of"),
         ({"nth": "1"}, "whole numbers"),
         ({"share": "1.5"}, "from 0 to 1"),
+        ({"raw": "no base64!"}, "base64"),
     ],
 )
 def test_a_fault_that_makes_no_sense_is_refused(raw: dict[str, Any], message: str) -> None:
@@ -185,3 +188,14 @@ async def test_other_kinds_of_scope_pass_untouched(local_venue: LocalVenue) -> N
     await fault(local_venue, action="answer", status=500, count=0)
     with pytest.raises(httpx.HTTPStatusError):
         (await local_venue.http.get("/v1/market/all")).raise_for_status()
+
+
+async def test_a_body_can_be_given_byte_for_byte(local_venue: LocalVenue) -> None:
+    body = gzip.compress(b"[\xff")
+    headers = {"content-encoding": "gzip"}
+    raw = base64.b64encode(body).decode()
+    shown = await local_venue.tell("faults", action="answer", status=200, raw=raw, headers=headers)
+    assert shown["raw"] == len(raw)
+    answer = await local_venue.http.get("/v1/market/all")
+    assert (answer.status_code, answer.content) == (200, b"[\xff")
+    assert answer.headers["content-length"] == str(len(body))
