@@ -12,8 +12,8 @@ from daemon.commands.operator import operator
 from daemon.commands.options import ConfigOption, JsonOption, fail, read_config
 from daemon.commands.session import with_database
 from daemon.commands.tables import plain, show
+from jobs.ceilings import Ceilings
 from jobs.store import settings as store
-from jobs.store.ceilings import Ceilings
 from jobs.store.db import Database
 from jobs.store.loosening import OFF_AT_ZERO, is_looser
 from jobs.store.tables import settings as table

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
+from jobs.ceilings import UNLIMITED, Ceilings
 from jobs.halt import halted_by_file, strongest
 from jobs.spec import Clock, Notifier
-from jobs.store.ceilings import UNLIMITED, Ceilings
 from jobs.store.db import Database
 from jobs.store.settings import Settings
 from jobs.trading.exchange import Exchange

@@ -10,9 +10,9 @@ import pytest
 from fixtures.trading import BTC, PRICE, START, START_KRW, Trading
 from sqlalchemy import insert, select
 
+from jobs.ceilings import Ceilings
 from jobs.errors import BadData, Banned, NotSent, RateLimited, Unavailable
 from jobs.store import positions as position_store
-from jobs.store.ceilings import Ceilings
 from jobs.store.tables import equity, settings
 from jobs.upbit.wire import Chance, Order
 

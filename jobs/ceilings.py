@@ -7,8 +7,10 @@ nothing either.
 
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
-from jobs.store.settings import Settings, Value
+if TYPE_CHECKING:  # the configuration needs no database
+    from jobs.store.settings import Settings, Value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +30,7 @@ class Ceilings:
         }.get(key)
         return None if found is None else Decimal(found)
 
-    def check(self, key: str, value: Value) -> None:
+    def check(self, key: str, value: "Value") -> None:
         """Raise ValueError, which names the ceiling, when a setting would pass it."""
         ceiling = self.of(key)
         if ceiling is None or not isinstance(value, int | Decimal):
@@ -40,7 +42,7 @@ class Ceilings:
                 f"{key}: {said} passes the ceiling {ceiling:,f} of [limits] in the configuration"
             )
 
-    def bound(self, settings: Settings) -> Settings:
+    def bound(self, settings: "Settings") -> "Settings":
         """The settings, none of them above its ceiling."""
         loss, most = settings.daily_loss_limit_krw, self.daily_loss_limit_krw
         if most is not None and (loss == 0 or loss > most):  # 0 switches the limit off

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.store.ceilings import UNLIMITED, Ceilings
+from jobs.ceilings import UNLIMITED, Ceilings
 from jobs.store.settings import Settings
 
 CEILINGS = Ceilings(
