@@ -12,6 +12,7 @@ import httpx
 from loguru import logger
 
 from jobs.bounded_http import BoundedClient
+from jobs.http_clients import BadEnvironment, settings
 from jobs.spec import Sleep
 
 TIMEOUT_S = 10.0
@@ -36,10 +37,10 @@ class DeadMan:
     async def ping(self) -> bool:
         """Ping once. Returns whether it was heard; never raises."""
         try:
-            http = BoundedClient(most_bytes=MOST_BYTES)
+            http = BoundedClient(most_bytes=MOST_BYTES, **settings(self.url))
             async with asyncio.timeout(TIMEOUT_S), http as client:
                 answer = await client.get(self.url, headers={"User-Agent": "upbitd"})
-        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, BadEnvironment) as error:
             why = type(error).__name__  # its text may hold the address, which is a secret
         else:
             if answer.is_success:

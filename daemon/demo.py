@@ -19,6 +19,7 @@ from daemon.config import LIVE_CONFIRMED, Config, load
 from daemon.config_faults import PREFIX
 from daemon.demo_check import examine
 from daemon.embedded import end_with_parent
+from jobs.http_clients import settings
 
 READY_WITHIN_S = 60.0
 STOP_WITHIN_S = 30.0
@@ -180,7 +181,7 @@ def variables(table: Mapping[str, object], prefix: str = PREFIX) -> dict[str, st
 async def wait_ready(url: str, process: asyncio.subprocess.Process) -> None:
     """Return when the daemon is ready. Raises DemoFailed when it ends or stays silent."""
     reason = "no answer"
-    async with httpx.AsyncClient(timeout=2) as http:
+    async with httpx.AsyncClient(timeout=2, **settings(url)) as http:
         for _ in range(int(READY_WITHIN_S / 0.2)):
             if process.returncode is not None:
                 raise DemoFailed(f"the daemon ended with exit code {process.returncode}")

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from daemon.commands.session import open_for_command
 from daemon.config import Config
+from jobs.http_clients import settings
 from jobs.store.tables import candles, fills, llm_calls, orders, positions, signals
 from jobs.trading.desk import PREFIX
 
@@ -92,7 +93,10 @@ async def examine(health_url: str, control_url: str, config: Config) -> Summary:
     A fill between the two readings is a difference that the daemon's next run mends: look again,
     some times, before saying so.
     """
-    async with httpx.AsyncClient(timeout=10) as http, open_for_command(config) as database:
+    async with (
+        httpx.AsyncClient(timeout=10, **settings(control_url)) as http,
+        open_for_command(config) as database,
+    ):
         for _ in range(LOOKS):
             ledger = read_ledger((await http.get(f"{control_url}/ledger")).json())
             async with database.begin() as tx:

@@ -14,6 +14,7 @@ from jobs.errors import JobError, Unauthorized
 from jobs.gates import Gates
 from jobs.gemini.advice import advice_on
 from jobs.gemini.client import Connection, open_model
+from jobs.http_clients import settings
 from jobs.spec import Clock
 from jobs.upbit.client import UpbitClient
 from jobs.upbit.http import Call, Sender, open_http
@@ -62,7 +63,8 @@ async def open_venue(config: Config, clock: Clock) -> AsyncIterator[Venue]:
     timeout_s = config.upbit.timeout.total_seconds()
     limiter = Limiter(share=config.upbit.rate_share)
     gates = Gates(clock)
-    async with open_http(timeout_s=timeout_s, max_connections=4) as http:
+    how = settings(config.upbit.base_url)
+    async with open_http(how, timeout_s=timeout_s, max_connections=4) as http:
         client = UpbitClient(
             http,
             base_url=config.upbit.base_url,

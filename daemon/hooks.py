@@ -21,6 +21,7 @@ import orjson
 
 from daemon.config_sections import HookConfig
 from jobs.errors import Permanent
+from jobs.http_clients import BadEnvironment, settings
 from jobs.own_thread import OwnThread
 
 SECRET_VARIABLE = re.compile(
@@ -144,7 +145,10 @@ class UrlHook:
         headers = {"Content-Type": "application/json", "User-Agent": "upbitd"}
         try:
             # the deadline is for the whole; httpx's own are for each read
-            async with asyncio.timeout(self.timeout_s), httpx.AsyncClient() as client:
+            async with (
+                asyncio.timeout(self.timeout_s),
+                httpx.AsyncClient(**settings(self._url)) as client,
+            ):
                 request = client.build_request(
                     "POST", self._url, content=orjson.dumps(body), headers=headers
                 )
@@ -152,7 +156,7 @@ class UrlHook:
                 await answer.aclose()
         except TimeoutError:
             raise Undelivered(f"did not answer within {self.timeout_s:g} s") from None
-        except (httpx.HTTPError, httpx.InvalidURL) as exc:
+        except (httpx.HTTPError, httpx.InvalidURL, BadEnvironment) as exc:
             raise Undelivered(f"{type(exc).__name__}: {exc}") from exc
         if not answer.is_success:
             raise Undelivered(f"answered {answer.status_code}")

@@ -4,7 +4,7 @@ The answer is taken from httpx as it came (status, headers, bytes within a bound
 an empty object in its place: unknown fields survive, and no answer is too large or too odd for it.
 """
 
-import ssl
+import os
 import warnings
 from collections.abc import Awaitable
 from contextvars import ContextVar
@@ -13,10 +13,19 @@ from typing import TYPE_CHECKING, Any, cast
 import httpx
 from google import genai
 from google.genai import types
+from google.genai.client import DebugConfig
 
 from jobs.bounded_http import BoundedClient, words_of
 from jobs.errors import NotSent, Unavailable
-from jobs.gemini.model import FOR_THE_SDK, MOST_BYTES, Exchange, Request, thinking_for
+from jobs.gemini.model import (
+    FOR_THE_SDK,
+    MOST_BYTES,
+    PUBLIC_URL,
+    Exchange,
+    Request,
+    thinking_for,
+)
+from jobs.http_clients import settings, trust
 
 if TYPE_CHECKING:
     from jobs.gemini.client import Connection
@@ -48,22 +57,26 @@ class GenaiWire:
             "ignore", message=r".* is not a valid \w+$", category=UserWarning
         )
         self._seen: ContextVar[list[httpx.Response]] = ContextVar("seen")
-        trust = ssl.create_default_context()
+        # given explicitly: the SDK would take $GOOGLE_GEMINI_BASE_URL, and send the key there
+        base_url = connection.base_url or PUBLIC_URL
+        how = settings(base_url)
+        trust(os.environ)  # the SDK reads the certificates once more, whatever it is given
         self._http = _Http(
             self._seen,
-            verify=trust,
             limits=CONNECTIONS,
             timeout=connection.timeout_s,
-            mounts=dict.fromkeys(("all://127.0.0.1", "all://localhost")),  # never through a proxy
+            **how,
         )
         # an injected client keeps the SDK from switching to aiohttp where that is installed; the
         # sync one is never used, and given only so that the SDK does not build its own
-        self._unused = httpx.Client(verify=trust)
+        self._unused = httpx.Client(**how)
         self._client = genai.Client(
             vertexai=False,
             api_key=connection.api_key,
+            # else $GOOGLE_GENAI_CLIENT_MODE could make it replay files instead of asking
+            debug_config=DebugConfig(client_mode=None, replays_directory=None, replay_id=None),
             http_options=types.HttpOptions(
-                base_url=connection.base_url or None,
+                base_url=base_url,
                 api_version=connection.api_version,
                 timeout=_ms(connection.timeout_s),
                 httpx_client=self._unused,

@@ -8,12 +8,12 @@ is global to the process: one LegacyWire at a time.
 
 import asyncio
 import functools
+import os
 import threading
 import warnings
 from collections.abc import Callable
 from concurrent.futures import Future, wait
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import httpx
 import requests
@@ -22,7 +22,8 @@ from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from jobs.bounded_http import Unpacking, words_of
 from jobs.errors import JobError, NotSent, Unavailable
-from jobs.gemini.model import FOR_THE_SDK, MOST_BYTES, Exchange, Request
+from jobs.gemini.model import FOR_THE_SDK, MOST_BYTES, PUBLIC_URL, Exchange, Request
+from jobs.http_clients import proxy_for
 from jobs.untrusted import one_line
 
 if TYPE_CHECKING:
@@ -50,17 +51,21 @@ class LegacyWire:
         self._seen = threading.local()
         self._running: set[Future[Exchange]] = set()
         self._patience_s = connection.timeout_s
-        options = {"api_endpoint": connection.base_url.rstrip("/")} if connection.base_url else None
+        # given explicitly, so that no variable of the environment sends the key elsewhere
+        base_url = connection.base_url or PUBLIC_URL
+        options = {"api_endpoint": base_url.rstrip("/")}
         genai.configure(api_key=connection.api_key, transport="rest", client_options=options)
         self._sessions = [
             sdk_clients.get_default_generative_client().transport._session,
             sdk_clients.get_default_model_client().transport._session,
         ]
-        is_local = urlsplit(connection.base_url).hostname in ("127.0.0.1", "localhost")
+        proxy = proxy_for(base_url, os.environ)
         for session in self._sessions:
             session.hooks["response"].append(self._see)
             session.headers["Accept-Encoding"] = "gzip"  # what we unpack ourselves we can stop
-            session.trust_env = not is_local  # never through a proxy
+            session.trust_env = False  # it reads ~/.netrc, too
+            session.proxies = {} if proxy is None else dict.fromkeys(("http", "https"), proxy.url)
+            session.verify = os.environ.get("SSL_CERT_FILE") or True
             session._refresh_status_codes = ()  # else a 401 is asked three times
 
     async def generate(self, request: Request) -> Exchange:

@@ -20,6 +20,8 @@ MOST_BYTES = 1024 * 1024
 FOR_THE_SDK = b"{}"
 """What an SDK is given to make objects of: a model's JSON of 1 MB holds the event loop for 1.5 s,
 and whatever it cannot parse would be an error of its own. We read the bytes ourselves."""
+PUBLIC_URL = "https://generativelanguage.googleapis.com"
+"""Where Gemini is when the configuration names no address."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,7 @@ import httpx
 
 from jobs.errors import Ambiguous, BadData, Refused, Unavailable
 from jobs.gates import Gates
+from jobs.http_clients import settings
 from jobs.spec import Clock
 from jobs.upbit.absent import AbsentMarkets
 from jobs.upbit.errors import is_unnamed, parse_date
@@ -313,12 +314,10 @@ async def open_client(
 
     The orders lane has `ORDERS_CONNECTIONS` for itself, beside the `max_connections` of all others.
     """
-    trust = httpx.create_ssl_context()
+    how = settings(base_url)
     async with (
-        open_http(timeout_s=timeout_s, max_connections=max_connections, trust=trust) as http,
-        open_http(
-            timeout_s=timeout_s, max_connections=ORDERS_CONNECTIONS, trust=trust
-        ) as orders_http,
+        open_http(how, timeout_s=timeout_s, max_connections=max_connections) as http,
+        open_http(how, timeout_s=timeout_s, max_connections=ORDERS_CONNECTIONS) as orders_http,
     ):
         yield UpbitClient(
             http,

@@ -5,12 +5,11 @@ Nothing here repeats a request, and no transport under it does.
 
 import asyncio
 import json
-import ssl
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from uuid import uuid4
 
 import httpx
@@ -86,21 +85,21 @@ def timeouts(timeout_s: float) -> httpx.Timeout:
 
 @asynccontextmanager
 async def open_http(
-    *, timeout_s: float, max_connections: int, trust: ssl.SSLContext | None = None
+    client_settings: Mapping[str, Any], *, timeout_s: float, max_connections: int
 ) -> AsyncIterator[httpx.AsyncClient]:
     """A client without transport retries or redirects, closed with its connections at the end.
 
-    `trust` spares reading the certificates once more where several clients are opened.
+    `client_settings` say how the address is reached (`jobs.http_clients.settings`).
     """
     async with BoundedClient(
         most_bytes=MOST_BYTES,
         timeout=timeouts(timeout_s),
-        verify=trust or True,
         limits=httpx.Limits(
             max_connections=max_connections, max_keepalive_connections=max_connections
         ),
         headers={"Accept": "application/json", "User-Agent": "upbitd"},
         follow_redirects=False,
+        **client_settings,
     ) as client:
         yield client
 

@@ -15,6 +15,7 @@ from loguru import logger
 
 from jobs.errors import BadData, Banned, NotSent, RateLimited, Refused, Unavailable
 from jobs.gates import Gates
+from jobs.http_clients import settings
 from jobs.spec import Tally, current_tally
 from jobs.upbit.http import Call, Sender, open_http, timeouts
 from jobs.upbit.limits import EXCHANGE, QUOTATION, Limit, Limiter
@@ -151,7 +152,7 @@ async def sending(
     signer: Signer | None = SIGNER,
     transport: httpx.AsyncBaseTransport | None = None,
 ) -> AsyncIterator[Sender]:
-    own = open_http(timeout_s=timeout_s, max_connections=5)
+    own = open_http(settings(url), timeout_s=timeout_s, max_connections=5)
     async with own if transport is None else httpx.AsyncClient(transport=transport) as http:
         yield Sender(
             http,
