@@ -8,6 +8,8 @@ from typing import Annotated, Final
 
 import typer
 
+from daemon.standard_streams import open_missing, replace_what_cannot_be_shown
+
 FAMILIES: Final[Mapping[str, tuple[str, ...]]] = {
     "run": ("run", "demo", "sandbox"),
     "doctor": ("doctor",),
@@ -73,7 +75,15 @@ def wanted(arguments: list[str]) -> list[str]:
 
 def main() -> None:
     """Run the command that the arguments name."""
-    make_app(wanted(sys.argv[1:]))()
+    open_missing()
+    replace_what_cannot_be_shown()
+    app = make_app(wanted(sys.argv[1:]))
+    try:
+        app()
+    except Exception as exc:  # noqa: BLE001 - the last boundary, which tells them apart
+        from daemon.boundary import end_in_one_line  # only now: most commands need less
+
+        sys.exit(end_in_one_line(exc))
 
 
 if __name__ == "__main__":

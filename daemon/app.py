@@ -19,7 +19,7 @@ from daemon.alerts import Listeners, Origin, Outbox
 from daemon.background import Background
 from daemon.board import JobBoard
 from daemon.cache_report import report_hourly
-from daemon.config import Config
+from daemon.config import Config, service_links
 from daemon.config_values import is_loopback
 from daemon.controls import Controls
 from daemon.cooldowns import GateKeeper, restore_gates
@@ -38,6 +38,7 @@ from daemon.log_lines import JOURNAL
 from daemon.log_metrics import watch_logs
 from daemon.logs import Logs, configure
 from daemon.metrics import JobMetric, Metrics
+from daemon.network import check_network
 from daemon.notify import Notify
 from daemon.pace import signal_age
 from daemon.pool_metrics import watch_pool
@@ -62,6 +63,7 @@ from health.server import CannotListen
 from health.watchdog import Heartbeats, Watchdog, pulse
 from jobs.errors import JobError
 from jobs.gates import Gates
+from jobs.http_clients import BadEnvironment
 from jobs.spec import Incident, boot_s
 from jobs.store.daemon_runs import DaemonRun
 from jobs.store.db import Database
@@ -120,6 +122,11 @@ def main(config: Config, environ: Mapping[str, str]) -> int:
     faulthandler.enable()  # systemd's watchdog ends us with SIGABRT: say where every thread was
     try:
         with harmless_signals(logs), ExitStack() as stack:
+            check_network(config, environ)
+            if ignored := service_links(environ):
+                logger.bind(event="config.ignored", variables=ignored).info(
+                    "Variables of service links are ignored"
+                )
             url, server = config.database.url, None
             if url == EMBEDDED:
                 # from the main thread and before the loop: it ends with the thread that made it
@@ -129,6 +136,8 @@ def main(config: Config, environ: Mapping[str, str]) -> int:
             return asyncio.run(serve(host))
     except CannotStart as error:
         return _say_why(str(error), error.code)
+    except BadEnvironment as error:
+        return _say_why(str(error), BAD_CONFIGURATION)
     except EmbeddedError as error:
         return _say_why(str(error), NO_DATABASE)
     except Exception:  # noqa: BLE001 -- the last boundary: what nobody understood ends as a line

@@ -39,6 +39,14 @@ LIVE_CONFIRMED = "UPBITD_LIVE_CONFIRMED"
 """No key of the configuration: a person's word that a daemon may begin to trade for real."""
 NO_KEYS = (CONFIG_VARIABLE, LIVE_CONFIRMED)
 DEFAULT_PATH = Path("config.toml")
+SERVICE_LINK = re.compile(
+    rf"{PREFIX}(?:[A-Z0-9]+_)*?(?:"
+    r"SERVICE_HOST=[\da-fA-F:.]+|SERVICE_PORT(?:_[A-Z0-9_]+)?=\d+"
+    r"|PORT(?:_\d+_(?:TCP|UDP|SCTP))?=(?:tcp|udp|sctp)://\S+"
+    r"|PORT_\d+_(?:TCP|UDP|SCTP)_(?:PROTO=(?:tcp|udp|sctp)|PORT=\d+|ADDR=[\da-fA-F:.]+)"
+    r"|NAME=/\S+)"
+)
+"""A variable of Kubernetes or Docker with its value; no key of ours has such a name."""
 
 __all__ = ["Config", "ConfigError", "from_mapping", "load", "locate"]
 
@@ -167,9 +175,18 @@ def _walk(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
 
 
 def _apply_environment(draft: Draft, environ: Mapping[str, str]) -> None:
+    ignored = service_links(environ)
     for variable, text in sorted(environ.items()):
-        if variable.startswith(PREFIX) and variable not in NO_KEYS:
+        if variable.startswith(PREFIX) and variable not in {*NO_KEYS, *ignored}:
             _override(draft, variable, text)
+
+
+def service_links(environ: Mapping[str, str]) -> list[str]:
+    """The variables that Kubernetes or Docker set because a service is called upbitd.
+
+    `UPBITD_PORT=tcp://10.0.0.1:8787` is nobody's wish.
+    """
+    return sorted(name for name in environ if SERVICE_LINK.fullmatch(f"{name}={environ[name]}"))
 
 
 def _override(draft: Draft, variable: str, text: str) -> None:

@@ -5,7 +5,7 @@ import os
 import shutil
 import stat
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -75,6 +75,11 @@ def _checks(config: Config) -> list[Check]:
             mend="check daemon.state_dir",
         ),
         Check(
+            subject=doctor_process.ENVIRONMENT,
+            run=partial(_environment, config, dict(os.environ)),
+            mend="look at `env`",
+        ),
+        Check(
             subject=doctor_process.LOG,
             run=partial(_in_list, partial(doctor_process.log_file, config)),
             mend="check log.file",
@@ -98,6 +103,10 @@ def _now() -> datetime:
 
 async def _in_list(look: Callable[[], Finding]) -> list[Finding]:
     return [await asyncio.to_thread(look)]
+
+
+async def _environment(config: Config, environ: Mapping[str, str]) -> list[Finding]:
+    return await asyncio.to_thread(doctor_process.environment, config, environ)
 
 
 def _configuration(config: Config) -> list[Finding]:

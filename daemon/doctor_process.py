@@ -1,12 +1,18 @@
 """What the doctor looks at around the process: the log file, and what the environment changes."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
-from daemon.config import Config
+from daemon.config import Config, service_links
 from daemon.findings import Finding, fault, note, ok
+from daemon.network import check_network, proxies
+from jobs.http_clients import BadEnvironment
 
 LOG = "log"
+ENVIRONMENT = "environment"
+EMBEDDED = "embedded"
+LIBPQ = "PG"
 
 
 def log_file(config: Config) -> Finding:
@@ -25,3 +31,28 @@ def log_file(config: Config) -> Finding:
     except OSError as exc:
         return fault(LOG, f"{path} cannot be written: {exc.strerror}", mend)
     return ok(LOG, f"{path} can be written")
+
+
+def environment(config: Config, environ: Mapping[str, str]) -> list[Finding]:
+    """What variables of the environment change: proxies, trust, addresses, the database."""
+    try:
+        check_network(config, environ)
+    except BadEnvironment as exc:
+        return [fault(ENVIRONMENT, str(exc), "correct or unset the variable")]
+    found = [
+        note(ENVIRONMENT, f"{name} is called through {proxy.shown} ({proxy.variable})")
+        for name, proxy in proxies(config, environ).items()
+    ]
+    found += [
+        note(ENVIRONMENT, f"{name} decides whom TLS trusts: {environ[name]}")
+        for name in ("SSL_CERT_FILE", "SSL_CERT_DIR")
+        if environ.get(name)
+    ]
+    if links := service_links(environ):
+        found.append(note(ENVIRONMENT, f"service links are ignored: {', '.join(links)}"))
+    if of_libpq := sorted(name for name in environ if name.startswith(LIBPQ)):
+        names = ", ".join(of_libpq)
+        is_ours = config.database.url == EMBEDDED
+        effect = "is ignored: the database is our own" if is_ours else "adds to database.url"
+        found.append(note(ENVIRONMENT, f"{names} {effect}"))
+    return found or [ok(ENVIRONMENT, "changes nothing")]

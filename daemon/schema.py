@@ -15,6 +15,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from alembic.util.exc import CommandError
 from sqlalchemy import Connection, create_engine, event, text
 from sqlalchemy.exc import PendingRollbackError
 from sqlalchemy.pool import NullPool
@@ -23,6 +24,17 @@ from daemon.blockers import ADVISORY_HOLDER, Blockers, advisory, describe
 from jobs.errors import Transient, Unavailable
 from jobs.store.connecting import connect_blocking
 from jobs.store.db import translated
+
+__all__ = [
+    "CommandError",
+    "Status",
+    "Step",
+    "Watch",
+    "downgrade",
+    "head",
+    "status",
+    "upgrade",
+]
 
 MIGRATION_LOCK = 0x7570_6269_7464  # "upbitd": one migrator at a time in a database
 APPLICATION_NAME = "upbitd-migrate"

@@ -37,8 +37,13 @@ def read_config(path: Path | None, *, keys: bool = True) -> Config:
 
 def fail(message: str, code: int = 1) -> NoReturn:
     """End the command with `code` after one line on standard error."""
+    typer.echo(error_line(message), err=True)
+    raise typer.Exit(code)
+
+
+def error_line(message: str) -> str:
+    """The one line of a command that failed."""
     line = f"upbitd: {clean(message)}"
     if is_journal(sys.stderr, os.environ.get(JOURNAL)):  # a refused start shows in -p err, too
         line = with_priority("ERROR", line)
-    typer.echo(line, err=True)
-    raise typer.Exit(code)
+    return line
