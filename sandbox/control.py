@@ -8,12 +8,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
+from itertools import zip_longest
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from jobs.trading.engine_ticket import Ticket, to_json
+from jobs.upbit.wire import Level
 from sandbox.answers import Json, strings
 from sandbox.auth import PERMISSIONS, TRADING, Key
 from sandbox.faults import Fault, Faults
@@ -49,6 +51,7 @@ def routes(control: Control) -> list[Route]:
         ("POST", "/sandbox/options", set_options),
         ("POST", "/sandbox/time", shift_time),
         ("POST", "/sandbox/price", force_price),
+        ("POST", "/sandbox/book", force_book),
         ("POST", "/sandbox/credit", credit),
         ("POST", "/sandbox/cancel", cancel_open),
         ("DELETE", "/sandbox/quotas", reset_quotas),
@@ -189,6 +192,30 @@ def force_price(control: Control, request: Request, body: Body) -> object:  # no
     venue.quotes.force(market, None if price is None else _positive(price), venue.now())
     venue.match_now(market)
     return {"market": market, "price": venue.quotes.last_trade(market, venue.now()).price}
+
+
+def force_book(control: Control, request: Request, body: Body) -> object:  # noqa: ARG001
+    """Show `asks` and `bids` ([price, size] each, best first) in place of the market's made book,
+    whatever is traded; without both the made one is given back.
+    """
+    market, venue = str(body["market"]), control.venue
+    if market not in venue.quotes.tape.reels:
+        raise ValueError(f"no such market: {market}")
+    sides = [_levels(body.get(side)) for side in ("asks", "bids")]
+    nothing = (Decimal(0), Decimal(0))
+    levels = tuple(
+        Level(ask_price=ask[0], ask_size=ask[1], bid_price=bid[0], bid_size=bid[1])
+        for ask, bid in zip_longest(*sides, fillvalue=nothing)  # as the exchange pads a thin side
+    )
+    venue.quotes.force_book(market, levels or None)
+    venue.match_now(market)
+    return {"market": market, "levels": len(levels)}
+
+
+def _levels(raw: object) -> list[tuple[Decimal, Decimal]]:
+    if not isinstance(raw, list | None):
+        raise ValueError("a side is a list of [price, size]")  # noqa: TRY004 - a 400
+    return [(_positive(price), _positive(size)) for price, size in raw or ()]
 
 
 def _positive(raw: object) -> Decimal:

@@ -4,6 +4,9 @@ from dataclasses import asdict, dataclass, field, fields
 from decimal import Decimal, InvalidOperation
 from typing import Literal, get_args, get_origin
 
+from jobs.trading.venue_rules import ASK_TYPES, BID_TYPES
+
+ORDER_TYPES = tuple(dict.fromkeys((*BID_TYPES, *ASK_TYPES)))
 TooManyBody = Literal["json", "text", "empty", "html"]
 BodyParameters = Literal["accept", "refuse"]
 
@@ -68,6 +71,7 @@ class Options:
     warned: list[str] = field(default_factory=list)
     cautions: dict[str, list[str]] = field(default_factory=dict)
     ticks: dict[str, str] = field(default_factory=dict)
+    order_types: dict[str, list[str]] = field(default_factory=dict)
     date_skew_s: float = 0.0
     ws_grid_ms: int = 100
     ws_idle_s: float = 60.0
@@ -105,10 +109,16 @@ class Options:
 def _check_table(name: str, values: dict[object, object]) -> None:
     if name == "limits" and not all(isinstance(each, int) for each in values.values()):
         raise ValueError(f"{name}: every limit is a whole number")
+    if name == "order_types" and not all(map(_are_order_types, values.values())):
+        raise ValueError(f"{name}: a list of {', '.join(ORDER_TYPES)} for each market")
     if name == "cautions" and not all(isinstance(each, list) for each in values.values()):
         raise ValueError(f"{name}: a list of marks for each market")
     if name == "ticks" and not all(map(_is_tick, values.values())):
         raise ValueError(f"{name}: a number above zero, as text, for each market")
+
+
+def _are_order_types(value: object) -> bool:
+    return isinstance(value, list) and set(value) <= set(ORDER_TYPES)
 
 
 def _is_tick(value: object) -> bool:

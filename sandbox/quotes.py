@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from jobs.upbit.fields import KST
-from jobs.upbit.wire import Orderbook
+from jobs.upbit.wire import Level, Orderbook
 from sandbox.books import BookMaker
 from sandbox.candles import Candle, Candles, change_fields, join
 from sandbox.recording import Row, from_minute, to_minute
@@ -35,6 +35,7 @@ class Quotes:
         self._candles = Candles(tape)
         self._make_books = books
         self._forced: dict[str, Forced] = {}
+        self._forced_books: dict[str, tuple[Level, ...]] = {}
         self._books: dict[tuple[str, int, Decimal], Orderbook] = {}
         self._days: dict[str, tuple[int, int, Row | None]] = {}
 
@@ -53,6 +54,13 @@ class Quotes:
     def forced(self) -> dict[str, Decimal]:
         """The forced prices in force."""
         return {market: each.price for market, each in self._forced.items()}
+
+    def force_book(self, market: str, levels: tuple[Level, ...] | None) -> None:
+        """Show `levels` in place of the made book, whatever is traded; None ends it."""
+        if levels is None:
+            self._forced_books.pop(market, None)
+        else:
+            self._forced_books[market] = levels
 
     def last_trade(self, market: str, at: datetime) -> Trade:
         """The newest trade at or before `at`."""
@@ -80,6 +88,8 @@ class Quotes:
     def book(self, market: str, at: datetime) -> Orderbook:
         """The 30 levels at `at`; the same object until the next trade."""
         trade = self.last_trade(market, at)
+        if (levels := self._forced_books.get(market)) is not None:
+            return Orderbook(market=market, ts=from_ms(trade.ms), units=levels)
         key = (market, trade.ms, trade.price)
         found = self._books.get(key)
         if found is None:

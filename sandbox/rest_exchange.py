@@ -71,6 +71,7 @@ def chance(call: Call) -> object:
     engine, quote, base = call.pocket.engine, quote_of(market), base_of(market)
     fee = engine.rules.fee(market)
     least = min_total(market)
+    taken = engine.rules.order_types.get(market, frozenset({*BID_TYPES, *ASK_TYPES}))
     return {
         "bid_fee": fee,
         "ask_fee": fee,
@@ -81,8 +82,8 @@ def chance(call: Call) -> object:
             "name": f"{base}/{quote}",
             "order_types": ["limit"],
             "order_sides": ["ask", "bid"],
-            "bid_types": list(BID_TYPES),
-            "ask_types": list(ASK_TYPES),
+            "bid_types": [form for form in BID_TYPES if form in taken],
+            "ask_types": [form for form in ASK_TYPES if form in taken],
             "bid": {"currency": quote, "min_total": least},
             "ask": {"currency": base, "min_total": least},
             "max_total": max_total(market),

@@ -158,6 +158,7 @@ class Venue:
             listed=frozenset(self.listed),
             offline=frozenset(options.offline),
             ticks=self.ticks(),
+            order_types={m: frozenset(taken) for m, taken in options.order_types.items()},
         )
 
     @property

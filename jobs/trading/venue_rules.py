@@ -43,6 +43,7 @@ MESSAGES: Mapping[str, str] = MappingProxyType(
         "invalid_parameter": "잘못된 파라미터",
         "invalid_time_in_force": "주문 유형에 맞지 않는 time_in_force 입니다.",
         "invalid_post_only": "post_only 주문에는 사용할 수 없는 smp_type 입니다.",
+        "not_supported_ord_type": "지원하지 않는 주문 유형입니다.",
         "duplicated_identifier": "이미 사용된 identifier 입니다.",
         "deep": "주문이 호가에 표시된 수량을 초과합니다.",
     }
@@ -63,6 +64,7 @@ class VenueError(Exception):
 class Rules:
     """What differs between venues, days and tests; the defaults are today's.
 
+    `order_types` are the forms that a market takes, where it does not take all of them.
     `listed` None accepts every well-formed market code. `fees` overrides the share of a market,
     `ticks` the price steps of a market's bands.
     """
@@ -78,6 +80,7 @@ class Rules:
     refusal_burns_identifier: bool = True
     listed: frozenset[str] | None = None
     offline: frozenset[str] = frozenset()
+    order_types: Mapping[str, frozenset[str]] = field(default_factory=dict)
     ticks: Mapping[str, StatedTicks] = field(default_factory=dict)
 
     def fee(self, market: str) -> Decimal:
@@ -123,6 +126,15 @@ def check_shape(request: OrderRequest, rules: Rules) -> None:
         raise refusal("invalid_time_in_force", request)
     if request.time_in_force == "post_only" and request.smp_type not in (None, "none"):
         raise refusal("invalid_post_only", request)
+    taken = rules.order_types.get(request.market)
+    if taken is not None and _form(request) not in taken:
+        raise refusal("not_supported_ord_type", request)
+
+
+def _form(request: OrderRequest) -> str:
+    """How `orders/chance` names it; post_only is not listed apart."""
+    force = request.time_in_force
+    return request.ord_type if force in (None, "post_only") else f"{request.ord_type}_{force}"
 
 
 def _check_market(market: str, rules: Rules) -> None:

@@ -57,6 +57,24 @@ async def test_a_price_can_be_forced_and_given_back(local_venue: LocalVenue) -> 
     assert row["trade_price"] == before
 
 
+async def test_a_book_can_be_shown_in_place_of_the_made_one(local_venue: LocalVenue) -> None:
+    shown = await local_venue.tell(
+        "book", market="KRW-BTC", asks=[["300000000", "2"]], bids=[["33333000", "1"], [33000000, 3]]
+    )
+    assert shown == {"market": "KRW-BTC", "levels": 2}
+    (book,) = await local_venue.get("/v1/orderbook", markets="KRW-BTC")
+    assert book["orderbook_units"] == [
+        {"ask_price": 300000000, "bid_price": 33333000, "ask_size": 2, "bid_size": 1},
+        {"ask_price": 0, "bid_price": 33000000, "ask_size": 0, "bid_size": 3},
+    ]
+    await local_venue.tell("credit", currency="BTC", amount="9")
+    sale = {"market": "KRW-BTC", "side": "ask", "ord_type": "market", "volume": "4.1"}
+    assert await local_venue.refusal("POST", "/v1/orders", **sale) == (400, "volume_too_large")
+    await local_venue.tell("book", market="KRW-BTC")
+    (book,) = await local_venue.get("/v1/orderbook", markets="KRW-BTC")
+    assert len(book["orderbook_units"]) == 30
+
+
 async def test_money_comes_and_goes(local_venue: LocalVenue) -> None:
     pocket = await local_venue.tell("credit", currency="BTC", amount="0.5")
     assert pocket["credited"] == {"KRW": "10000000", "BTC": "0.5"}

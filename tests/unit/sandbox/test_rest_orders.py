@@ -98,6 +98,16 @@ async def test_maintenance_refuses_orders_until_it_is_over(local_venue: LocalVen
     await place(local_venue)
 
 
+async def test_a_market_may_take_some_forms_of_orders_alone(local_venue: LocalVenue) -> None:
+    await local_venue.tell("options", order_types={"KRW-BTC": ["limit"]})
+    chance = await local_venue.good("GET", "/v1/orders/chance", market="KRW-BTC")
+    assert (chance["market"]["bid_types"], chance["market"]["ask_types"]) == (["limit"], ["limit"])
+    for body in (MARKET_BUY, LIMIT | {"time_in_force": "ioc"}):
+        refusal = await local_venue.refusal("POST", "/v1/orders", **body)
+        assert refusal == (400, "not_supported_ord_type")
+    await local_venue.good("POST", "/v1/orders", **LIMIT)
+
+
 async def test_another_tick_is_demanded_of_limit_prices(local_venue: LocalVenue) -> None:
     await local_venue.tell("options", ticks={"KRW-BTC": "3000"})
     refusal = await local_venue.refusal("POST", "/v1/orders", **LIMIT)
