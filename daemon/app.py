@@ -429,6 +429,7 @@ def _means(host: Host, opened: Opened, examiner: Examiner) -> Means:
         gates=opened.resources.base.gates,
         runs=opened.runs,
         list_keys=opened.resources.upbit.api_keys,
+        may_withdraw=opened.resources.upbit.may_withdraw,
         database=opened.resources.base.database,
         is_leader=lambda: opened.status.role == "leader",
         notifier=opened.outbox,

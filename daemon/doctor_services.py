@@ -167,7 +167,32 @@ def _small_order() -> OrderRequest:
 
 
 async def _withdrawals(venue: Venue) -> Finding:
-    """Whether the key reaches withdrawals. Asked by reading only: nothing is ever withdrawn."""
+    """Whether the key could withdraw. Nothing is ever withdrawn."""
+    try:
+        may = await venue.client.may_withdraw()
+    except JobError as error:
+        if isinstance(error, Unauthorized):
+            raise
+        may = None
+    sees = await _sees_withdrawals(venue)
+    if may or (may is None and sees):
+        said = "may withdraw" if may else "reaches withdrawals"
+        return fault(
+            KEY,
+            f"{said}: whoever steals it could empty the account",
+            f"issue a key without any withdrawal right at {MY_PAGE}, and delete this one",
+        )
+    if may is None:
+        said = "whether it may withdraw is unknown: Upbit's answer does not tell"
+        return warning(KEY, said, f"look at the key's rights at {MY_PAGE}")
+    if sees:
+        said = "may not withdraw, but see withdrawals, which nothing here needs"
+        return warning(KEY, said, f"issue a key without any withdrawal right at {MY_PAGE}")
+    return ok(KEY, "may not withdraw or see withdrawals, as it should be")
+
+
+async def _sees_withdrawals(venue: Venue) -> bool:
+    """Whether the key may read the list of withdrawals."""
     call = Call(
         method="GET", path="/v1/withdraws", group="default", params=[("limit", "1")], signed=True
     )
@@ -175,13 +200,9 @@ async def _withdrawals(venue: Venue) -> Finding:
         await venue.sender.json(call)
     except Unauthorized as error:
         if error.name == "out_of_scope":
-            return ok(KEY, "may not see withdrawals, as it should be")
+            return False
         raise
-    return fault(
-        KEY,
-        "reaches withdrawals: whoever steals it could empty the account",
-        f"issue a key without any withdrawal right at {MY_PAGE}, and delete this one",
-    )
+    return True
 
 
 def _mend(error: Unauthorized) -> str:

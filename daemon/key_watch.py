@@ -1,4 +1,7 @@
-"""Says in good time that the account's key is about to expire: Upbit's live for a year at most."""
+"""Says in good time that the account's key is about to expire, and that it could withdraw.
+
+Upbit's keys live for a year at most.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -16,6 +19,7 @@ AGAIN_S = 600.0
 WARN = timedelta(days=14)
 URGENT = timedelta(days=2)
 INCIDENT = "key_expiring"
+WITHDRAW = "withdraw_permission"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +28,7 @@ class KeyWatch:
 
     access_key: str
     list_keys: Callable[[], Awaitable[Sequence[ApiKey]]]
+    may_withdraw: Callable[[], Awaitable[bool | None]]
     notifier: Notifier
     clock: Clock
 
@@ -32,6 +37,7 @@ class KeyWatch:
         while True:
             try:
                 await self.look()
+                await self.look_at_rights()
                 wait_s = EVERY_S
             except JobError as error:
                 logger.bind(event="key.not_checked", error=str(error)).info(
@@ -42,6 +48,26 @@ class KeyWatch:
                 logger.bind(event="job.bug").exception("The key's expiry check has a bug")
                 wait_s = AGAIN_S
             await sleep(wait_s)
+
+    async def look_at_rights(self) -> None:
+        """Tell of a key that could withdraw. Raises JobError when the exchange does not answer."""
+        may = await self.may_withdraw()
+        if may is None:
+            logger.bind(event="key.rights_unknown").warning(
+                "Whether the Upbit key may withdraw is unknown: look at its rights"
+            )
+        elif not may:
+            await self.notifier.resolve(WITHDRAW)
+        else:
+            await self.notifier.notify(
+                Incident(
+                    kind=WITHDRAW,
+                    severity="critical",
+                    incident=WITHDRAW,
+                    title="The Upbit key may withdraw",
+                    message="Whoever steals it could empty the account; nothing here needs it",
+                )
+            )
 
     async def look(self) -> None:
         """Look once. Raises JobError when the exchange does not say."""

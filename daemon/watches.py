@@ -33,6 +33,7 @@ class Means:
     gates: Gates
     runs: RecentRuns
     list_keys: Callable[[], Awaitable[Sequence[ApiKey]]]
+    may_withdraw: Callable[[], Awaitable[bool | None]]
     database: Database
     is_leader: Callable[[], bool]
     notifier: Notifier
@@ -79,6 +80,7 @@ def watches(means: Means) -> Iterator[tuple[str, Work]]:
         key_watch = KeyWatch(
             access_key=key.get_secret_value(),
             list_keys=means.list_keys,
+            may_withdraw=means.may_withdraw,
             notifier=means.notifier,
             clock=means.clock,
         )

@@ -50,10 +50,11 @@ def routes(venue: Venue) -> list[Route]:
         ("/v1/withdraws", "withdraw_view", nothing),
         ("/v1/deposits", "deposit_view", nothing),
     ]
+    cancel = exchange(venue, "default", "withdraw", no_withdrawal)
     return [
         Route(path, exchange(venue, "default", permission, handle), methods=["GET"])
         for path, permission, handle in handlers
-    ]
+    ] + [Route("/v1/withdraws/coin", cancel, methods=["DELETE"])]
 
 
 def accounts(call: Call) -> object:
@@ -295,6 +296,13 @@ def _pocket_keys(call: Call, pocket: str) -> list[dict[str, object]]:
         for key in call.venue.keys.values()
         if key.pocket == pocket
     ]
+
+
+def no_withdrawal(call: Call) -> object:
+    """Nothing was ever withdrawn here, so that nothing can be called back."""
+    if call.params.get("uuid") is None:
+        raise bad()
+    raise VenueError("withdraw_not_found", 404, "출금 정보를 찾을 수 없습니다.")
 
 
 def nothing(call: Call) -> object:  # noqa: ARG001 - a handler

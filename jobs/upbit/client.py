@@ -5,15 +5,17 @@ what `jobs.upbit.http.Sender.json` names, and BadData for a body that is not as 
 more a method raises stands with it. Implements `jobs.trading.exchange.Exchange` and `Quotes`.
 """
 
+import uuid
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from http import HTTPStatus
 from typing import Literal
 
 import httpx
 
-from jobs.errors import Ambiguous, BadData, Refused, Unavailable
+from jobs.errors import Ambiguous, BadData, Refused, Unauthorized, Unavailable
 from jobs.gates import Gates
 from jobs.http_clients import settings
 from jobs.spec import Clock
@@ -162,6 +164,27 @@ class UpbitClient:
         """The account's keys and when they expire. Raises BadData when our own cannot be read."""
         path = "/v1/api_keys"
         return self._lists.api_keys(path, await self._private("GET", path))
+
+    async def may_withdraw(self) -> bool | None:
+        """Whether the key could withdraw; None when the exchange's answer does not tell.
+
+        Asks to call back a withdrawal that does not exist, under a name made up for it: it needs
+        the right to withdraw (the one to see withdrawals says nothing of it) and moves no money.
+        """
+        path, made_up = "/v1/withdraws/coin", str(uuid.uuid4())
+        try:
+            await self._private("DELETE", path, [("uuid", made_up)])
+        except Refused as exc:
+            if exc.name == "out_of_scope":
+                return False
+            if "withdraw" in exc.name:
+                return True
+            if isinstance(exc, Unauthorized):
+                raise
+        except Unavailable as exc:  # a page of a gateway: perhaps the call is not there any more
+            if exc.context.get("status") != HTTPStatus.NOT_FOUND:
+                raise
+        return None
 
     async def chance(self, market: str) -> Chance:
         """Fees, minimum totals and order types of `market` for this account."""

@@ -341,7 +341,16 @@ async def key_expiry(given: int) -> str:
     async def listed() -> list[ApiKey]:
         return keys
 
-    watch = KeyWatch(access_key=KEYS.access_key, list_keys=listed, notifier=told, clock=lambda: NOW)
+    async def may_withdraw() -> bool:
+        return False
+
+    watch = KeyWatch(
+        access_key=KEYS.access_key,
+        list_keys=listed,
+        may_withdraw=may_withdraw,
+        notifier=told,
+        clock=lambda: NOW,
+    )
     await watch.look()
     return told.severity
 

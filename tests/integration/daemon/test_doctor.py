@@ -80,25 +80,60 @@ async def test_a_good_key_is_found_good_and_nothing_is_ordered(venue: Venue) -> 
         "may view assets",
         "may view orders",
         "may make orders",
-        "may not see withdrawals, as it should be",
+        "may not withdraw or see withdrawals, as it should be",
     ]
     assert "expires" in said[0]
     assert venue.orders() == []
 
 
-async def test_a_key_that_reaches_withdrawals_is_a_fault(venue: Venue) -> None:
-    rights = ["assets", "orders", "orders_view", "withdraw", "withdraw_view"]
+TRADING = ["assets", "orders", "orders_view"]
+
+
+@pytest.mark.parametrize(
+    ("rights", "level", "said"),
+    [
+        (["withdraw"], "fault", "may withdraw: whoever steals it"),
+        (["withdraw", "withdraw_view"], "fault", "may withdraw: whoever steals it"),
+        (["withdraw_view"], "warning", "may not withdraw, but see withdrawals"),
+    ],
+)
+@pytest.mark.parametrize("status", [401, 403])
+async def test_a_right_of_withdrawal_is_found(
+    venue: Venue, rights: list[str], level: str, said: str, status: int
+) -> None:
     venue.tell(
         "keys",
         access_key=venue.access_key,
         secret_key=venue.secret_key,
         pocket=venue.pocket,
-        permissions=rights,
+        permissions=TRADING + rights,
     )
+    venue.tell("options", out_of_scope_status=status)
+    try:
+        (found,) = bad(await upbit(venue_config(venue), now))
+    finally:
+        venue.tell("options", out_of_scope_status=401)
+    assert (found.level, found.subject) == (level, "Upbit key")
+    assert said in found.said
+    assert "without any withdrawal right" in found.mend
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"status": 404, "body": "<html>no such page</html>"},
+        {"status": 404, "body": {"error": {"name": "not_found", "message": "x"}}},
+        {"status": 400, "body": {"error": {"name": "invalid_parameter", "message": "x"}}},
+        {"status": 200, "body": {}},
+        {"status": 503, "body": "x"},
+    ],
+)
+async def test_what_the_exchange_does_not_tell_is_not_taken_for_good(
+    venue: Venue, answer: dict[str, Any]
+) -> None:
+    venue.fault(method="DELETE", path="/v1/withdraws/coin", action="answer", count=9, **answer)
     (found,) = bad(await upbit(venue_config(venue), now))
-    assert (found.level, found.subject) == ("fault", "Upbit key")
-    assert "reaches withdrawals" in found.said
-    assert "delete this one" in found.mend
+    assert (found.level, "unknown" in found.said) == ("warning", True)
 
 
 async def test_a_right_that_is_missing_is_named(venue: Venue) -> None:

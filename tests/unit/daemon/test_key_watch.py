@@ -28,7 +28,7 @@ class Told:
         self.resolved.append(incident)
 
 
-def watch(told: Told, *keys: ApiKey, away: int = 0) -> KeyWatch:
+def watch(told: Told, *keys: ApiKey, away: int = 0, right: bool | None = False) -> KeyWatch:
     answers = iter(range(away))
 
     async def list_keys() -> Sequence[ApiKey]:
@@ -36,7 +36,16 @@ def watch(told: Told, *keys: ApiKey, away: int = 0) -> KeyWatch:
             raise Unavailable("away")
         return keys
 
-    return KeyWatch(access_key="OURS", list_keys=list_keys, notifier=told, clock=lambda: NOW)
+    async def may_withdraw() -> bool | None:
+        return right
+
+    return KeyWatch(
+        access_key="OURS",
+        list_keys=list_keys,
+        may_withdraw=may_withdraw,
+        notifier=told,
+        clock=lambda: NOW,
+    )
 
 
 def key(left: timedelta, access_key: str = "OURS") -> ApiKey:
@@ -60,6 +69,25 @@ async def test_a_key_that_expires_soon_is_told_of(
     assert (incident.kind, incident.severity) == ("key_expiring", severity)
     assert says in incident.message
     assert "OURS" not in incident.message + incident.title
+
+
+@pytest.mark.parametrize(
+    ("right", "told_of", "resolved"),
+    [
+        (True, ["withdraw_permission"], []),
+        (False, [], ["withdraw_permission"]),
+        (None, [], []),
+    ],
+)
+async def test_a_key_that_could_withdraw_is_told_of(
+    right: bool | None, told_of: list[str], resolved: list[str]
+) -> None:
+    told = Told()
+    await watch(told, right=right).look_at_rights()
+    assert [(each.kind, each.severity) for each in told.incidents] == [
+        (kind, "critical") for kind in told_of
+    ]
+    assert told.resolved == resolved
 
 
 async def test_a_key_with_time_left_ends_the_alert() -> None:
@@ -101,7 +129,16 @@ async def test_a_bug_in_looking_is_a_line_and_looked_at_again() -> None:
         if len(waits) == 2:
             raise asyncio.CancelledError
 
-    watching = KeyWatch(access_key="OURS", list_keys=list_keys, notifier=Told(), clock=lambda: NOW)
+    async def may_withdraw() -> bool:
+        return False
+
+    watching = KeyWatch(
+        access_key="OURS",
+        list_keys=list_keys,
+        may_withdraw=may_withdraw,
+        notifier=Told(),
+        clock=lambda: NOW,
+    )
     with pytest.raises(asyncio.CancelledError):
         await watching.keep(sleep=sleep)
     assert waits == [AGAIN_S, EVERY_S]

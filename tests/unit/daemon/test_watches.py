@@ -42,6 +42,9 @@ def means(config: Config, status: Status = Status.HEALTHY, *, lanes: bool = True
     async def list_keys() -> Sequence[ApiKey]:
         return []
 
+    async def may_withdraw() -> bool:
+        return False
+
     return Means(
         config=config,
         snapshot=lambda: Report(checked_at=NOW, components=dict.fromkeys(COMPONENTS, part)),
@@ -49,6 +52,7 @@ def means(config: Config, status: Status = Status.HEALTHY, *, lanes: bool = True
         gates=Gates(lambda: NOW),
         runs=RecentRuns(lambda: NOW),
         list_keys=list_keys,
+        may_withdraw=may_withdraw,
         database=NO_DATABASE,
         is_leader=lambda: False,
         notifier=Nobody(),

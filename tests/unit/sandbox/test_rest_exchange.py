@@ -208,6 +208,16 @@ async def test_what_a_key_may_not_see(local_venue: LocalVenue) -> None:
     assert await local_venue.good("GET", "/v1/withdraws") == []
 
 
+async def test_a_withdrawal_that_never_was_can_only_be_called_back_with_the_right(
+    local_venue: LocalVenue,
+) -> None:
+    refusal, path = local_venue.refusal, "/v1/withdraws/coin"
+    assert await refusal("DELETE", path, uuid="x") == (401, "out_of_scope")
+    local_venue.venue.keys[local_venue.access_key].permissions |= {"withdraw"}
+    assert await refusal("DELETE", path, uuid="x") == (404, "withdraw_not_found")
+    assert (await refusal("DELETE", path))[0] == 400
+
+
 async def test_tokens_are_checked_on_every_call(local_venue: LocalVenue) -> None:
     http, path = local_venue.http, "/v1/accounts"
     bare = await http.get(path)
