@@ -2,14 +2,24 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run test prove properties lint format bench replay-proof lock slots transients leadership memory clean truth liveness alerts outage hostile budget
+.PHONY: help same-python setup setup-dev run test prove properties lint format bench replay-proof lock slots transients leadership memory clean truth liveness alerts outage hostile budget
+
+# where else pip would install to, and what would keep it from taking the locked versions
+unexport PIP_USER PIP_TARGET PIP_PREFIX PIP_ROOT PIP_PYTHON PIP_DRY_RUN PIP_CONSTRAINT PIP_REQUIREMENT
+unexport PIP_REQUIRE_HASHES PIP_NO_BINARY PIP_ONLY_BINARY PIP_PLATFORM PIP_REPORT PIP_EDITABLE
+unexport PYTHONHOME PYTHONUSERBASE
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-deps
 # a full proof takes longer than any test of the suite may
 LONG := $(BIN)/pytest -q -o faulthandler_timeout=0
-# the newest interpreter here that is 3.11 or later and can make a virtual environment
-FIND_PYTHON = for each in python3.14 python3.13 python3.12 python3.11 python3 python; do \
+# an environment variable of this name is somebody else's wish
+ifneq ($(origin PYTHON),command line)
+override PYTHON :=
+endif
+# the interpreter that PYTHON=... names, else the newest one here that is 3.11 or later and can make
+# a virtual environment
+FIND_PYTHON = for each in $(or $(PYTHON),python3.14 python3.13 python3.12 python3.11 python3 python); do \
 	if $$each -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; \
 	then command -v $$each; exit; fi; done
 
@@ -19,7 +29,7 @@ help: ## list the targets
 .venv/bin/python:
 	@python=$$($(FIND_PYTHON)); \
 	if [ -z "$$python" ]; then \
-		echo "make: no Python 3.11 or later with the venv module here; on Debian: apt install python3 python3-venv" >&2; exit 1; fi; \
+		echo "make: $(or $(PYTHON),no Python here) is no Python 3.11 or later with the venv module; on Debian: apt install python3 python3-venv" >&2; exit 1; fi; \
 	echo "making .venv with $$("$$python" --version)"; "$$python" -m venv .venv
 
 .venv/run.stamp: requirements.lock pyproject.toml | .venv/bin/python
@@ -33,7 +43,12 @@ help: ## list the targets
 	@$(PIP) --require-hashes -r requirements-dev.lock
 	@touch $@
 
-setup: .venv/run.stamp ## make .venv with the locked dependencies
+setup: same-python .venv/run.stamp ## make .venv with the locked dependencies; PYTHON=python3.12 chooses the interpreter
+
+same-python:
+	@if [ -n "$(PYTHON)" ] && [ -x $(BIN)/python ] && \
+		[ "$$($(BIN)/python -V)" != "$$($(PYTHON) -V)" ]; then \
+		echo "make: .venv is $$($(BIN)/python -V), not $$($(PYTHON) -V): run make clean first" >&2; exit 1; fi
 
 setup-dev: .venv/dev.stamp ## the same with the tools of the next four
 
