@@ -19,6 +19,7 @@ from daemon.config import LIVE_CONFIRMED, Config, load
 from daemon.config_faults import PREFIX
 from daemon.demo_check import examine
 from daemon.embedded import end_with_parent
+from daemon.modes import make_folders
 from jobs.http_clients import settings
 
 READY_WITHIN_S = 60.0
@@ -200,7 +201,7 @@ async def wait_ready(url: str, process: asyncio.subprocess.Process) -> None:
 def folder(keep: Path | None) -> Iterator[Path]:
     """Give the demo a folder of its own, removed afterwards unless it is to be kept."""
     if keep is not None:
-        keep.mkdir(parents=True, exist_ok=True)
+        make_folders(keep)
         yield keep.resolve()
         return
     with tempfile.TemporaryDirectory(prefix="upbitd-demo-", ignore_cleanup_errors=True) as name:

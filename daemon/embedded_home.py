@@ -10,6 +10,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from daemon.modes import make_folders, open_tree
+
 ACCOUNTS = ("upbitd", "nobody")
 """Accounts tried, in this order, when we are root: Postgres refuses to run as root."""
 
@@ -66,7 +68,7 @@ def make_root(root: Path, account: Account | None) -> None:
     Raises EmbeddedError when it is somebody else's or when the account cannot get there.
     """
     try:
-        root.mkdir(parents=True, exist_ok=True)
+        make_folders(root)
     except OSError as exc:
         raise EmbeddedError(f"{root} cannot be made ({exc.strerror}): choose another one") from exc
     owner = root.stat().st_uid
@@ -147,6 +149,7 @@ def _copy(package: Path, target: Path) -> None:
     libraries = package.with_name(f"{package.name}.libs")
     if libraries.is_dir():
         shutil.copytree(libraries, partial / libraries.name)
+    open_tree(partial)
     partial.rename(target)
 
 
