@@ -12,7 +12,7 @@ PROBE = f"include {TOP}/Makefile\nprobe:\n\t@env\n"
 
 def make(*arguments: str, text: str = PROBE, **environ: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
-        ["make", "--no-print-directory", "-f", "-", *arguments],
+        ["make", "--no-print-directory", "-f", "-", *arguments],  # noqa: S607
         input=text,
         env={**os.environ, **environ},
         capture_output=True,
