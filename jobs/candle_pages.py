@@ -1,7 +1,7 @@
 """Pages of candles fetched side by side and stored as they come."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from loguru import logger
@@ -17,7 +17,14 @@ from jobs.upbit.wire import Candle
 BATCH = 50
 """Pages that are stored in one transaction at most: a deadline costs what waits for the next."""
 
-Came = tuple[Page, list[Candle]]
+
+@dataclass(frozen=True, slots=True)
+class Came:
+    """A page's finished candles; `is_whole` unless rows of the answer could not be read."""
+
+    page: Page
+    candles: list[Candle]
+    is_whole: bool
 
 
 async def _at_once() -> None:
@@ -84,7 +91,7 @@ class PageCollector:
             for page in waiting:
                 await self.may_send()
                 try:
-                    came.put_nowait((page, await self._fetch(page)))
+                    came.put_nowait(await self._fetch(page))
                     failed_in_row = 0
                 except JobError as exc:
                     out.fail(page, exc)
@@ -94,21 +101,17 @@ class PageCollector:
         finally:
             came.put_nowait(None)
 
-    async def _fetch(self, page: Page) -> list[Candle]:
-        """The finished candles of one page."""
-        candles = await self.client.candles(page.market, page.unit, to=page.to, count=page.count)
-        return [each for each in candles if each.ts < page.to and each.market == page.market]
+    async def _fetch(self, page: Page) -> Came:
+        found = await self.client.candles(page.market, page.unit, to=page.to, count=page.count)
+        return Came(page, [each for each in found if each.ts < page.to], not found.odd)
 
     async def _store(
         self, came: Sequence[Came], out: Collected, told: Callable[[Page], None]
     ) -> None:
-        rows = await candle_store.upsert(self.db, _all(found for _, found in came))
-        out.rows += rows
-        for page, found in came:
-            self.plan.done(page, [candle.ts for candle in found], self.clock())
+        candles = [candle for each in came for candle in each.candles]
+        out.rows += await candle_store.upsert(self.db, candles)
+        for each in came:
+            starts = [candle.ts for candle in each.candles]
+            self.plan.done(each.page, starts, self.clock(), is_whole=each.is_whole)
             out.done += 1
-            told(page)
-
-
-def _all(lists: Iterable[list[Candle]]) -> list[Candle]:
-    return [candle for each in lists for candle in each]
+            told(each.page)

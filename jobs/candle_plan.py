@@ -152,6 +152,13 @@ class _Track:
             self.believed = merged([*self.believed, *ripe])
             self.missing = merged([*self.missing, *ripe])
 
+    def answered_in_part(self, page: Page, starts: Sequence[datetime], now: datetime) -> None:
+        """Take over single candles: rows between them could not be read."""
+        for start in sorted(starts):
+            self._came((start, start + page.step), page)
+        is_open = page.is_newest and self.newest is not None and self.newest < page.to
+        self._doubt(page.since, max(starts, default=page.since) if is_open else page.to, now)
+
     def answered(self, page: Page, starts: Sequence[datetime], now: datetime) -> None:
         """Take over what the page's candles, which are stored, prove."""
         span = proven(page, starts)
@@ -253,10 +260,18 @@ class CandlePlan:
         ]
         return sorted(due, key=lambda page: page.to, reverse=True)
 
-    def done(self, page: Page, starts: Sequence[datetime], now: datetime) -> None:
-        """Note that the candles that came for the page are stored; they began at `starts`."""
-        if (track := self._tracks.get((page.market, page.unit))) is not None:
+    def done(
+        self, page: Page, starts: Sequence[datetime], now: datetime, *, is_whole: bool = True
+    ) -> None:
+        """Note that the candles that came for the page are stored; they began at `starts`.
+
+        `is_whole`: no row of the answer was left out.
+        """
+        track = self._tracks.get((page.market, page.unit))
+        if track is not None and is_whole:
             track.answered(page, starts, now)
+        elif track is not None:
+            track.answered_in_part(page, starts, now)
 
     def holes(self, market: str, unit: int, since: datetime, until: datetime) -> list[Span]:
         """What of [since, until) may lack a candle that the exchange has, oldest first.
@@ -265,6 +280,13 @@ class CandlePlan:
         """
         track = self._tracks.get((market, unit))
         return [(since, until)] if track is None else track.holes(since, until)
+
+    def is_complete(self, market: str, unit: int, since: datetime, until: datetime) -> bool:
+        """Whether all of [since, until) was looked at here, and lacks nothing."""
+        track = self._tracks.get((market, unit))
+        if track is None or since < track.since or until > track.end:
+            return False
+        return not track.holes(since, until)
 
     def forget_others(self, markets: Iterable[str]) -> None:
         """Drop every market that is not among `markets`."""

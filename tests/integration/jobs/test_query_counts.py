@@ -22,6 +22,7 @@ from jobs.store import candles, market_data
 from jobs.store.db import Database
 from jobs.store.settings import Settings
 from jobs.upbit.absent import AbsentMarkets
+from jobs.upbit.lists import Page
 from jobs.upbit.wire import Candle, Market, Ticker
 from jobs.upkeep import UpkeepJob
 
@@ -69,9 +70,9 @@ class Exchange:
 
     async def candles(
         self, market: str, unit: int, *, to: datetime | None = None, count: int = 200
-    ) -> list[Candle]:
+    ) -> Page[Candle]:
         assert to is not None
-        return [candle(market, to - n * MINUTE) for n in range(1, count + 1)]
+        return Page([candle(market, to - n * MINUTE) for n in range(1, count + 1)])
 
 
 def candle(market: str, ts: datetime) -> Candle:

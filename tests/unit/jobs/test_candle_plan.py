@@ -336,6 +336,45 @@ def test_the_same_row_over_and_over_is_no_proof() -> None:
     assert exchange.holes() == set(range(199))
 
 
+def test_rows_that_could_not_be_read_prove_nothing_between_the_others() -> None:
+    exchange = Exchange(end=400, gaps=[span(0, 400)])
+    exchange.shown = set(range(400)) - {395}
+    (asked,) = exchange.plan.newest([1])
+    exchange.plan.done(asked, exchange.answer(asked), at(400), is_whole=False)
+    assert exchange.holes(201) == {395}
+    (asked,) = exchange.plan.history([1])
+    exchange.plan.done(asked, starts(*range(0, 200, 2)), at(400), is_whole=False)
+    assert exchange.holes() >= set(range(1, 199, 2)) | {395}
+    assert exchange.plan.history([1]) == []
+    exchange.shown.add(395)  # and then it can be read
+    for end in range(401, 432):
+        exchange.minute(end)
+        exchange.shown.add(end - 1)
+        exchange.run()
+    exchange.fill()
+    assert exchange.holes() == set()
+
+
+def test_after_the_newest_of_such_an_answer_candles_may_be_late_all_the_same() -> None:
+    exchange = Exchange(end=100)
+    exchange.shown = set(range(100))
+    exchange.run()
+    exchange.minute(103)
+    (asked,) = exchange.plan.newest([1])
+    exchange.plan.done(asked, starts(98, 99), at(103), is_whole=False)
+    assert exchange.plan.newest([1]) == [newest(100, 103)]
+
+
+def test_complete_is_what_was_looked_at_and_lacks_nothing() -> None:
+    exchange = Exchange(end=100, gaps=[span(40, 50)])
+    known = exchange.plan.is_complete
+    assert known("A", 1, at(50), at(100))
+    assert not known("A", 1, at(49), at(100))
+    assert not known("A", 1, at(-1), at(10))  # before anything was looked at
+    assert not known("A", 1, at(60), at(101))  # not over yet
+    assert not known("B", 1, at(60), at(70))
+
+
 def test_of_what_nobody_has_looked_at_yet_all_is_a_hole() -> None:
     assert CandlePlan().holes("A", 1, at(0), at(3)) == [span(0, 3)]
 
