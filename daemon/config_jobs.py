@@ -84,6 +84,7 @@ class MarketJobConfig(JobConfig):
         Field(strict=False, min_length=1, description="a list of 1, 3, 5, 10, 15, 30, 60, 240"),
     ] = (1,)
     history: Annotated[Duration, Field(description=DURATION)] = timedelta(hours=24)
+    days: Annotated[int, Field(ge=0, le=200, description="a whole number from 0 to 200")] = 200
 
 
 class SignalsJobConfig(JobConfig):

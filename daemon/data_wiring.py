@@ -11,6 +11,7 @@ from daemon.pace import market_pace, signals_pace
 from daemon.resources import Resources
 from jobs.candle_plan import CandlePlan
 from jobs.candle_units import larger
+from jobs.daily import DailyCandles
 from jobs.history import HistoryFiller
 from jobs.longer import LongerFeatures
 from jobs.market import MarketJob
@@ -18,6 +19,7 @@ from jobs.market_marks import MarketMarks
 from jobs.selection import Selection
 from jobs.signals import SignalsJob
 
+BUILTIN = ("gemini", "rules")
 FAR = timedelta(minutes=10)
 """Slots of the signals job that are so far apart do not make a late decision by themselves."""
 
@@ -52,6 +54,7 @@ def make_market_job(
         selection=selection,
         units=config.jobs.market.candle_units,
         history=config.jobs.market.history,
+        days=days_wanted(config),
         max_concurrency=config.upbit.max_concurrency,
         plan=filler.plan,
         filler=filler,
@@ -89,9 +92,22 @@ def make_signals_job(
             collected=frozenset(collected),
             holes=plan.holes,
         ),
+        daily=_daily(resources, plan, unit),
         books=resources.upbit.orderbooks if config.signals.spread else None,
         marks=marks.current,
     )
+
+
+def days_wanted(config: Config) -> int:
+    """Return how many finished days are kept; the sources that come along look at none."""
+    return 0 if config.signals.source in BUILTIN else config.jobs.market.days
+
+
+def _daily(resources: Resources, plan: CandlePlan, base: int) -> DailyCandles | None:
+    count = days_wanted(resources.base.config)
+    if not count:
+        return None
+    return DailyCandles(db=resources.base.database, base=base, count=count, known=plan)
 
 
 def _again(config: Config, on_deferred: OnDeferred) -> Callable[[datetime], Awaitable[None]] | None:

@@ -48,6 +48,11 @@ def whole(made: list[Candle], first_seen: datetime) -> list[Candle]:
     return made[1:] if made and made[0].ts != first_seen else made
 
 
+def extended(made: Candle | None, part: Candle, start: datetime, unit: int) -> Candle:
+    """The candle that began at `start` with one more of its parts, which come in order."""
+    return _join(start, unit, [part] if made is None else [made, part])
+
+
 def _join(start: datetime, unit: int, parts: Sequence[Candle]) -> Candle:
     return Candle(
         market=parts[0].market,

@@ -12,6 +12,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Literal, Protocol, get_args
 
+from jobs.days import Days
 from jobs.features import Features
 from jobs.spec import Slot
 from jobs.store.llm_calls import Settlement
@@ -64,6 +65,7 @@ class MarketInput:
     `longer` are the features on larger candles, shortest first; `spread_pct` is the distance of
     best ask and best bid in per cent of their middle, None where no book is looked at. `marks` are
     what the exchange warns of: "WARNING" first (it may delist the market), then its caution marks.
+    `days` go from 09:00 to 09:00 Korean time.
     """
 
     market: str
@@ -78,6 +80,7 @@ class MarketInput:
     longer: tuple[Features, ...] = ()
     spread_pct: Decimal | None = None
     marks: tuple[str, ...] = ()
+    days: Days = field(default_factory=Days, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

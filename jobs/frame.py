@@ -4,17 +4,20 @@
     frame.close.mean()            the same column as an attribute; columns are numpy arrays
     frame.to_pandas()             the very DataFrame of pyupbit.get_ohlcv, where pandas is installed
 
+    frame.daily                   days from 09:00 to 09:00 as a frame; the last is today so far
+
 Rows are finished candles, oldest first; an interval without a trade has no row. Columns are floats
 and read-only.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from typing import Any, Final, Literal
 
 import numpy as np
 
+from jobs.days import Days
 from jobs.upbit.wire import Candle
 
 Column = Literal["open", "high", "low", "close", "volume", "value"]
@@ -24,11 +27,16 @@ KST = timezone(timedelta(hours=9), "KST")
 Floats = np.ndarray[tuple[int], np.dtype[np.float64]]
 
 
+class NotYet(LookupError):
+    """What was asked for is not complete yet; whoever asks has nothing to say, and no fault."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Frame:
     """One market's candles of `unit` minutes.
 
-    `index` is when each began: Korean time without a zone, as pyupbit has it.
+    `index` is when each began: Korean time without a zone, as pyupbit has it. `days` are those that
+    `daily` shows.
     """
 
     market: str
@@ -40,6 +48,18 @@ class Frame:
     close: Floats
     volume: Floats
     value: Floats
+    days: Days = field(default_factory=Days, repr=False)
+
+    @property
+    def daily(self) -> "Frame":
+        """The market's days as `pyupbit.get_ohlcv(interval="day")` has them, oldest first.
+
+        The last is the day of the newest candle so far, the one before it is complete. Raises
+        NotYet while they are not known to be complete.
+        """
+        if not self.days.candles:
+            raise NotYet(f"no days of {self.market}: {self.days.why_not}")
+        return frame_of(self.days.candles)
 
     def __len__(self) -> int:
         """How many candles there are."""
@@ -61,7 +81,13 @@ class Frame:
         """The newest `count` candles."""
         begin = max(0, len(self) - count)
         columns = {name: self[name][begin:] for name in COLUMNS}
-        return Frame(market=self.market, unit=self.unit, index=self.index[begin:], **columns)
+        return Frame(
+            market=self.market,
+            unit=self.unit,
+            index=self.index[begin:],
+            days=self.days,
+            **columns,
+        )
 
     def to_pandas(self) -> Any:
         """A new DataFrame like pyupbit's. Raises ImportError where pandas is not installed."""
@@ -72,7 +98,7 @@ class Frame:
         )
 
 
-def frame_of(candles: Sequence[Candle]) -> Frame:
+def frame_of(candles: Sequence[Candle], days: Days | None = None) -> Frame:
     """The frame of one market's candles, oldest first. Raises ValueError when there are none."""
     if not candles:
         raise ValueError("no candles")
@@ -86,6 +112,7 @@ def frame_of(candles: Sequence[Candle]) -> Frame:
         close=_column([each.close for each in candles]),
         volume=_column([each.volume for each in candles]),
         value=_column([each.value for each in candles]),
+        days=days or Days(),
     )
 
 

@@ -22,9 +22,8 @@ from jobs.store.db import Database
 from jobs.store.snapshots import Snapshots
 from jobs.upbit.client import UpbitClient
 from jobs.upbit.ticks import quote_of
-from jobs.upbit.wire import Ticker
+from jobs.upbit.wire import DAY_UNIT, Ticker
 
-DAY_UNIT = 1440
 DAYS_SETTLE = timedelta(minutes=2)
 """A day's candle may still change right after its end, and is asked for once."""
 NAMED = 10

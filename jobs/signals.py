@@ -6,7 +6,7 @@ Key:     (source, market, candle). Running twice for the same candle writes and 
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
@@ -14,6 +14,8 @@ from loguru import logger
 
 from jobs import features, inputs
 from jobs.candle_plan import floor
+from jobs.daily import DailyCandles
+from jobs.days import Days
 from jobs.decisions import Decision, Inputs, MarketInput, Source, Verdict
 from jobs.errors import JobError
 from jobs.freshness import LATE, Holes, Pace, no_holes
@@ -40,7 +42,8 @@ class SignalsJob:
     candles' length in minutes. A market is left out while its newest snapshot or finished candle is
     older than `pace` allows, or while `holes` knows of one in its window. `again` is asked for one
     more run where a candle is late and the next slot is far. `longer` adds features on larger
-    candles, `books` the spread, `marks` what the exchange warns of; without them there are none.
+    candles, `daily` days, `books` the spread, `marks` what the exchange warns of; without them
+    there are none.
     """
 
     db: Database
@@ -54,6 +57,7 @@ class SignalsJob:
     holes: Holes = no_holes
     again: Callable[[datetime], Awaitable[None]] | None = None
     longer: LongerFeatures | None = None
+    daily: DailyCandles | None = None
     books: Callable[[Sequence[str]], Awaitable[Sequence[Orderbook]]] | None = None
     marks: Callable[[], Awaitable[Mapping[str, Market]]] | None = None
 
@@ -77,21 +81,25 @@ class SignalsJob:
             held = await positions.held(tx, self.mode)
         computed = await asyncio.to_thread(_features, [windows[name] for name in chosen])
         longer = await self._longer(computed)
+        days = await self._days(computed)
         spreads = await self._spreads(chosen)
         marks = await self._marks(chosen)
         return Inputs(
             slot=slot,
             now=now,
             markets=tuple(
-                inputs.market_input(
-                    names[each.market],
-                    windows[each.market],
-                    each,
-                    snapshots[each.market],
-                    held.get(each.market),
-                    longer=longer.get(each.market, ()),
-                    spread_pct=spreads.get(each.market),
-                    marks=marks.get(each.market, ()),
+                replace(
+                    inputs.market_input(
+                        names[each.market],
+                        windows[each.market],
+                        each,
+                        snapshots[each.market],
+                        held.get(each.market),
+                        longer=longer.get(each.market, ()),
+                        spread_pct=spreads.get(each.market),
+                        marks=marks.get(each.market, ()),
+                    ),
+                    days=days.get(each.market, Days()),
                 )
                 for each in computed
             ),
@@ -129,6 +137,11 @@ class SignalsJob:
         return await self.longer.of(
             {each.market: each.candle_ts + each.unit * MINUTE for each in computed}
         )
+
+    async def _days(self, computed: Sequence[features.Features]) -> Mapping[str, Days]:
+        if self.daily is None:
+            return {}
+        return await self.daily.of({each.market: each.candle_ts for each in computed})
 
     async def _spreads(self, markets: Sequence[str]) -> Mapping[str, Decimal | None]:
         """Best effort: a decision does not wait for a book that cannot be had."""

@@ -27,10 +27,10 @@ from jobs.decisions import (
     Verdict,
 )
 from jobs.errors import BadData
-from jobs.frame import Frame, frame_of
+from jobs.frame import Frame, NotYet, frame_of
 from jobs.own_thread import OwnThread
 
-__all__ = ["Advice", "Frame", "Holding", "StrategySource", "as_source"]
+__all__ = ["Advice", "Frame", "Holding", "NotYet", "StrategySource", "as_source"]
 
 SURE = Decimal(1)
 """The confidence of an answer that names none."""
@@ -74,13 +74,18 @@ class StrategySource:
 
     def _ask(self, market: MarketInput) -> Decision | str | None:
         """Its decision, why there is none, or None when it has nothing to say."""
-        frame = frame_of(market.candles)
+        frame = frame_of(market.candles, market.days)
         try:
             if self.wants_holding:
                 answer = self.strategy(frame, market.holding)
             else:
                 answer = self.strategy(frame)
             return None if answer is None else read(market.market, answer, self.name)
+        except NotYet as exc:
+            logger.bind(
+                event="signals.deferred", markets={market.market: str(exc)}, strategy=self.name
+            ).info("No decision without complete days")
+            return None
         except Exception as exc:  # noqa: BLE001 - somebody else's code; the others go on
             why = f"{type(exc).__name__}: {exc}"
             logger.bind(

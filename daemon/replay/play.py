@@ -10,14 +10,17 @@ from decimal import Decimal
 from pathlib import Path
 
 from daemon.config import Config
+from daemon.data_wiring import BUILTIN
 from daemon.pace import market_pace
 from daemon.resources import GEMINI, Foundation, open_resources
 from jobs.candle_units import larger
+from jobs.days import DAY, day_of
 from jobs.decisions import Inputs, Source, Verdict
 from jobs.errors import BadData, Transient
 from jobs.gates import Gates
 from jobs.halt import NOT_HALTED
 from jobs.replay import recorded
+from jobs.replay.days import TapeDays
 from jobs.replay.feed import SourceFeed
 from jobs.replay.null import judge, null_returns
 from jobs.replay.recording import read_files, read_table, stored_span
@@ -32,7 +35,7 @@ from jobs.store import settings as settings_store
 from jobs.store.db import Database
 from jobs.store.settings import Settings, Value
 from jobs.strategy import StrategySource
-from jobs.upbit.wire import Candle
+from jobs.upbit.wire import DAY_UNIT, Candle
 
 HISTORY = timedelta(days=6)
 """How much before the first instant is read, for indicators and the day's figures."""
@@ -90,10 +93,16 @@ async def make_report(
     tape = Tape(await _recording(config, wanted, db))
     plan = await _plan(config, wanted, db, tape)
     names = {market: market for market in _order(config, wanted, tape)}
+    days = await _days(config, wanted, db, tape)
     async with _source(config, wanted, db, plan) as source:
         units = _longer_units(config, source, tape.unit)
         feed = SourceFeed(
-            tape=tape, source=source, names=names, longer_units=units, pace=market_pace(config)
+            tape=tape,
+            source=source,
+            names=names,
+            longer_units=units,
+            pace=market_pace(config),
+            days=days,
         )
         watch.stage("replaying", plan.minutes)
         begin = time.perf_counter()
@@ -112,7 +121,7 @@ async def make_report(
 async def _recording(
     config: Config, wanted: Wanted, db: Database | None
 ) -> Mapping[str, list[Candle]]:
-    since = None if wanted.since is None else wanted.since - HISTORY
+    since = None if wanted.since is None else wanted.since - _history(config, wanted)
     if wanted.data is not None:
         markets = wanted.markets or config.trading.markets.names or ()
         found = await asyncio.to_thread(
@@ -139,6 +148,25 @@ async def _recording(
     if not found:
         raise BadData("there is no recording of that time", since=wanted.since, until=wanted.until)
     return found
+
+
+def _history(config: Config, wanted: Wanted) -> timedelta:
+    """How much before the first instant is read: days are made of a file's minutes alone."""
+    if wanted.data is None or wanted.source in BUILTIN:
+        return HISTORY
+    return max(HISTORY, (config.jobs.market.days + 1) * DAY)
+
+
+async def _days(config: Config, wanted: Wanted, db: Database | None, tape: Tape) -> TapeDays | None:
+    """The days that a strategy is shown live; none to sources that would not look at them."""
+    count = config.jobs.market.days
+    if not count or wanted.source in BUILTIN:
+        return None
+    recorded: Mapping[str, list[Candle]] = {}
+    if wanted.data is None and db is not None:
+        since = day_of(tape.first) - count * DAY
+        recorded = await read_table(db, tuple(tape.reels), DAY_UNIT, since=since, until=tape.end)
+    return TapeDays(tape=tape, count=count, recorded=recorded)
 
 
 async def _plan(config: Config, wanted: Wanted, db: Database | None, tape: Tape) -> Plan:

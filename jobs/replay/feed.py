@@ -7,15 +7,17 @@ counted by its kind.
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 
 from jobs import candle_units, features, inputs, longer
+from jobs.days import Days
 from jobs.decisions import Decision, Inputs, MarketInput, Source, Verdict
 from jobs.errors import JobError
 from jobs.features import Features
 from jobs.freshness import Pace
+from jobs.replay.days import TapeDays
 from jobs.replay.tape import Tape
 from jobs.replay.trader import Trader
 from jobs.spec import Slot
@@ -39,7 +41,7 @@ class SourceFeed:
     """Asks `source` in every slot about each market with a new candle.
 
     `names` maps each market to what the exchange calls it; `longer_units` are the larger candles
-    whose features the source is told as well.
+    whose features the source is told as well, `days` the days.
     """
 
     tape: Tape
@@ -47,6 +49,7 @@ class SourceFeed:
     names: Mapping[str, str]
     pace: Pace = field(default_factory=Pace)
     longer_units: tuple[int, ...] = ()
+    days: TapeDays | None = None
     said: list[Said] = field(default_factory=list)
     models: set[str] = field(default_factory=set)
     failures: Counter[str] = field(default_factory=Counter)
@@ -89,13 +92,16 @@ class SourceFeed:
                 continue
             computed = features.compute(window)
             markets.append(
-                inputs.market_input(
-                    self.names[market],
-                    window,
-                    computed,
-                    snapshots[market],
-                    held.get(market),
-                    longer=self._longer_features(market, window[-1].ts + self.tape.step),
+                replace(
+                    inputs.market_input(
+                        self.names[market],
+                        window,
+                        computed,
+                        snapshots[market],
+                        held.get(market),
+                        longer=self._longer_features(market, window[-1].ts + self.tape.step),
+                    ),
+                    days=Days() if self.days is None else self.days.of(market, window[-1].ts),
                 )
             )
         slot = Slot(job="signals", scheduled_at=now, run_id=f"replay-{self.slots}")

@@ -1,6 +1,6 @@
 """Candles in the database: stored once, corrected when they differ, and what is missing."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache
@@ -93,6 +93,17 @@ CROSS JOIN LATERAL (
     ORDER BY ts DESC LIMIT %(count)s
 ) AS last
 ORDER BY last.market, last.ts
+"""
+
+JOINED = """
+SELECT wanted.market, wanted.since, (array_agg(open ORDER BY ts))[1], max(high), min(low),
+    (array_agg(close ORDER BY ts DESC))[1], sum(volume), sum(value)
+FROM unnest(%(markets)s::text[], %(begins)s::timestamptz[], %(ends)s::timestamptz[])
+    AS wanted (market, since, until)
+JOIN candles ON candles.market = wanted.market AND candles.unit = %(base)s
+    AND candles.ts >= wanted.since AND candles.ts < wanted.until
+    AND candles.ts >= %(first)s AND candles.ts < %(last)s
+GROUP BY 1, 2
 """
 
 # one pass over the small candles; the oldest open and the newest close of each interval
@@ -230,6 +241,33 @@ async def aggregated(
             values = (market, unit, start, *prices)
             found[market].append(Candle(**dict(zip(COLUMNS, values, strict=True))))
     return {market: whole(made, first_seen.get(market, begin)) for market, made in found.items()}
+
+
+async def joined(
+    db: Database, base: int, unit: int, spans: Mapping[str, tuple[datetime, datetime]]
+) -> dict[str, Candle]:
+    """Return each market's candle of `unit` made of those of `base` that begin in its span.
+
+    It begins with the span, which may be cut off anywhere. A market without any has none.
+    """
+    if not spans:
+        return {}
+    begins = [since for since, _ in spans.values()]
+    ends = [until for _, until in spans.values()]
+    wanted = {
+        "markets": list(spans),
+        "begins": begins,
+        "ends": ends,
+        "base": base,
+        "first": min(begins),  # bounds that the partitions can be chosen by
+        "last": max(ends),
+    }
+    async with db.connection() as connection:
+        cursor = await connection.execute(JOINED, wanted)
+        return {
+            market: Candle(**dict(zip(COLUMNS, (market, unit, *rest), strict=True)))
+            async for market, *rest in cursor
+        }
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -26,6 +26,7 @@ from jobs.upbit.limits import Limiter
 from jobs.upbit.lists import ListReader, Page
 from jobs.upbit.signing import Keys, Params, Signer
 from jobs.upbit.wire import (
+    DAY_UNIT,
     Account,
     ApiKey,
     Candle,
@@ -110,14 +111,15 @@ class UpbitClient:
     async def candles(
         self, market: str, unit: int, *, to: datetime | None = None, count: int = CANDLES_PER_PAGE
     ) -> Page[Candle]:
-        """Up to `count` (1 to 200) candles that start before `to`, newest first.
+        """Up to `count` (1 to 200) candles of `unit` minutes that start before `to`, newest first.
 
-        Without `to` the first is the one that is still running. Minutes without a trade have none.
+        DAY_UNIT are days. Without `to` the first is the one that is still running. Minutes without
+        a trade have none.
         """
         params = [("market", market), ("count", str(count))]
         if to is not None:
             params.append(("to", f"{to.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"))
-        path = f"/v1/candles/minutes/{unit}"
+        path = "/v1/candles/days" if unit == DAY_UNIT else f"/v1/candles/minutes/{unit}"
         raw = await self._public("candle", path, params)
         return self._lists.candles(path, raw, market, unit)
 

@@ -63,6 +63,10 @@ class Ticker:
     ts: datetime
 
 
+DAY_UNIT = 1440
+"""The minutes of a daily candle; it begins at midnight UTC, 09:00 in Korea."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candle:
     """The trades of `unit` minutes from `ts` on; `value` is the turnover in quote currency."""

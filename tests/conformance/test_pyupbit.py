@@ -16,8 +16,9 @@ import requests
 import websockets
 from fixtures.venue import Venue
 
+from jobs.days import Days
 from jobs.frame import frame_of
-from jobs.upbit.wire import parse_candle
+from jobs.upbit.wire import DAY_UNIT, parse_candle
 
 REAL = "https://api.upbit.com"
 ZERO = Decimal(0)
@@ -301,6 +302,18 @@ def test_its_cancel_is_refused_where_bodies_of_deletes_are(
     refusal = client.cancel_order(placed["uuid"])
     assert refusal["error"]["name"] == "QUERY_PARAMETER_NOT_SUPPORTED"
     assert venue.order(placed["uuid"])["state"] == "wait"
+
+
+def test_a_strategys_days_are_the_very_table_of_get_ohlcv(venue: Venue) -> None:
+    table = pyupbit.get_ohlcv("KRW-BTC", interval="day", count=8)
+    rows = venue.http.get("/v1/candles/days", params={"market": "KRW-BTC", "count": 8})
+    days = [parse_candle(row, unit=DAY_UNIT) for row in reversed(rows.json(parse_float=Decimal))]
+    daily = frame_of(days[-1:], Days(candles=tuple(days), why_not="")).daily
+    # today goes on between the two requests
+    pd.testing.assert_frame_equal(daily.to_pandas()[:-1], table[:-1].astype(float))
+    assert daily.index[-1] == table.index[-1].to_pydatetime()
+    assert {each.hour for each in daily.index} == {9}
+    assert daily.open[-1] == table["open"].iloc[-1]
 
 
 def test_a_strategys_frame_is_the_very_table_of_get_ohlcv(venue: Venue) -> None:

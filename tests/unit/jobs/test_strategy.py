@@ -3,18 +3,24 @@
 import asyncio
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
 import pytest
 
 from jobs import features
+from jobs.days import Days
 from jobs.decisions import Decision, Holding, Inputs, MarketInput, Verdict
 from jobs.errors import BadData, Permanent
 from jobs.frame import Frame
 from jobs.spec import Slot
 from jobs.strategy import Advice, as_source
 from jobs.upbit.wire import Candle
+
+if TYPE_CHECKING:
+    from loguru import Record
 
 NOW = datetime(2026, 1, 5, tzinfo=UTC)
 
@@ -157,3 +163,37 @@ def test_a_function_of_another_shape_is_refused_when_it_is_loaded(
 
 def test_optional_arguments_do_not_count() -> None:
     assert not as_source("mine", lambda _candles, _k=0.5: "buy").wants_holding
+
+
+def yesterday_and_today() -> Days:
+    candle = market("KRW-BTC").candles[-1]
+    days = [replace(candle, unit=1440, ts=NOW - timedelta(days=number)) for number in (2, 1)]
+    return Days(candles=tuple(days), why_not="")
+
+
+async def test_days_stand_beside_the_candles() -> None:
+    seen: list[object] = []
+
+    def strategy(candles: Frame) -> str:
+        seen.append(candles.daily.index)
+        seen.append(candles.tail(3).daily["high"][-2])
+        return "hold"
+
+    await ask(strategy, replace(market("KRW-BTC"), days=yesterday_and_today()))
+    at_nine = datetime(2026, 1, 3, 9)  # noqa: DTZ001 - as pyupbit
+    assert seen == [(at_nine, at_nine + timedelta(days=1)), 101.0]
+
+
+async def test_days_that_are_not_complete_are_no_decision_and_no_fault(
+    log_records: "list[Record]",
+) -> None:
+    def strategy(candles: Frame) -> str:
+        return "buy" if candles.daily.high[-2] > 1 else "hold"
+
+    why = Days(why_not="the daily candle of 2026-01-04 has not come yet")
+    verdict = await ask(strategy, replace(market("KRW-BTC"), days=why), market("KRW-ETH"))
+    assert (verdict.decisions, dict(verdict.refused)) == ((), {})
+    told = [each["extra"] for each in log_records if each["extra"].get("event")]
+    assert [each["event"] for each in told] == ["signals.deferred", "signals.deferred"]
+    assert "2026-01-04 has not come yet" in told[0]["markets"]["KRW-BTC"]
+    assert "jobs.market.days is 0" in told[1]["markets"]["KRW-ETH"]
