@@ -139,7 +139,7 @@ class Ours:
             board.due(job, instants)
             runner.due(job, instants)
 
-        scheduler = Scheduler(Listener(due=due, missed=runner.missed))
+        scheduler = Scheduler(Listener(due=due))
         schedules = {
             name: Schedule.every(PERIOD, offset)
             for name, offset in zip(self._names, offsets, strict=True)

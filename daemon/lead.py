@@ -10,22 +10,22 @@ from collections.abc import (
     Callable,
     Coroutine,
     Iterable,
-    Iterator,
     Mapping,
     Sequence,
 )
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from itertools import islice
 
 from loguru import logger
 
 from daemon import start_up
 from daemon.board import JobBoard
+from daemon.catch_up import CatchUp, Memory
 from daemon.config import Config
 from daemon.controls import Controls
 from daemon.leader import Claim, Leadership, NotLeader, leading
+from daemon.missed_spans import MissedSpans
 from daemon.requests import Handler, Requests
 from daemon.runner import Runner
 from daemon.scheduler import Listener, Schedule, Scheduler
@@ -39,9 +39,8 @@ from jobs.spec import Clock, Incident, Notifier, boot_s, current_lane
 from jobs.store import job_controls, runs
 from jobs.store.db import Database
 from jobs.store.fence import StaleEpoch
+from jobs.store.missed_spans import Span
 
-CHUNK = 1000
-DOWN = "not running then"
 LANE = "scheduler"
 PASS_LIMIT_S = 8.0
 TRY_AGAIN_S = 0.5
@@ -49,7 +48,6 @@ RECONCILE_AGAIN_S = 2.0
 RECONCILE_WITHIN_S = 5.0
 LONGEST_BUG_WAIT_S = 30.0
 REPEATS_SINCE = timedelta(days=2)
-REPEATED_SINCE = timedelta(hours=1)
 
 OnDeferred = Callable[[str, datetime], Awaitable[None]]
 
@@ -66,16 +64,6 @@ class Shift:
     database: Database
     commands: Mapping[str, Handler]
     beside: Callable[[], Coroutine[object, object, None]] | None = None
-
-
-@dataclass(slots=True)
-class Memory:
-    """What one leadership leaves to the next in the same process: until when it handed over, and
-    up to which instant it was doing so for another time (None: it was not).
-    """
-
-    left_at: datetime | None = None
-    repeating_until: datetime | None = None
 
 
 async def _no_news() -> None:
@@ -166,7 +154,7 @@ async def _lead(duty: Duty, leadership: Leadership, stop: Stop) -> None:
         await duty.ledger.close_abandoned()
         if not await unless(over, _reconciled(duty, lead.shift)):
             return
-        begin = await catch_up(duty, clock)
+        begin = await lead.account_for_absence()
         await lead.begin(begin)
         duty.status.leading()
         await duty.notifier.resolve("task:lead")
@@ -177,6 +165,7 @@ async def _lead(duty: Duty, leadership: Leadership, stop: Stop) -> None:
         watch.cancel()
         duty.requests.detach()
         lead.end()
+        await lead.keep_spans()
         if lead.scheduler.handed_until is not None:
             duty.memory.left_at = lead.scheduler.handed_until
             duty.memory.repeating_until = clock.repeating_until()
@@ -203,7 +192,7 @@ class _Lead:
         self.scheduler = Scheduler(
             Listener(
                 due=self._due,
-                missed=self._missed,
+                lapsed=self._lapsed,
                 passed=lambda: duty.heartbeats.beat(LANE),
                 trouble=self._trouble,
                 rewound=lambda at: duty.board.scheduled(duty.schedules, at),
@@ -212,7 +201,20 @@ class _Lead:
             clock,
         )
         self.shift = duty.make_shift(leadership, self._deferred)
-        self._beside: asyncio.Task[None] | None = None
+        self._spans = MissedSpans(duty.database, duty.schedules, duty.clock, duty.memory.spans)
+        self._beside: list[asyncio.Task[None]] = []
+
+    async def account_for_absence(self) -> datetime:
+        """Account for what came due while nobody ran it; return until when that is done."""
+        duty = self._duty
+        absence = CatchUp(
+            database=duty.database,
+            ledger=duty.ledger,
+            schedules=duty.schedules,
+            spans=self._spans,
+            memory=duty.memory,
+        )
+        return await absence.run(self._clock)
 
     async def begin(self, after: datetime) -> None:
         """Hand over slots from `after` on."""
@@ -225,8 +227,14 @@ class _Lead:
         await duty.controls.attach(self)
         duty.board.scheduled(duty.schedules, after)
         self.scheduler.start(duty.schedules, after)
+        self._beside.append(asyncio.create_task(self._spans.run(), name="missed spans"))
         if self.shift.beside is not None:
-            self._beside = asyncio.create_task(self.shift.beside(), name="beside the jobs")
+            self._beside.append(asyncio.create_task(self.shift.beside(), name="beside the jobs"))
+
+    async def keep_spans(self) -> None:
+        """Store the spans that came last; what the database does not take now is tried again."""
+        with suppress(Transient):
+            await self._spans.keep()
 
     def start_up(self) -> None:
         """Begin with a slot of its own where a job would have to wait for its next one."""
@@ -236,8 +244,8 @@ class _Lead:
     def end(self) -> None:
         """Hand over nothing any more."""
         self.scheduler.stop()
-        if self._beside is not None:
-            self._beside.cancel()
+        for task in self._beside:
+            task.cancel()
         self._duty.controls.detach()
         self._duty.heartbeats.forget(LANE)
         self._duty.board.scheduled({}, self._duty.clock())
@@ -260,9 +268,12 @@ class _Lead:
         self._duty.board.due(job, instants)
         self.shift.runner.due(job, instants)
 
-    def _missed(self, job: str, instants: Sequence[datetime]) -> None:
-        self._duty.board.due(job, instants)
-        self.shift.runner.missed(job, instants)
+    def _lapsed(self, job: str, after: datetime, until: datetime) -> None:
+        mark, repeats = self._clock.labelling()
+        reason = self.shift.runner.why_missed(job)
+        self._spans.add(
+            Span(job=job, after=after, until=until, reason=reason, mark=mark, repeats=repeats)
+        )
 
     async def _deferred(self, job: str, at: datetime) -> None:
         at = self.scheduler.once(job, at)
@@ -353,54 +364,3 @@ async def _drain(duty: Duty, runner: Runner, stop: Stop, grace_s: float) -> None
     )
     await unless(stop.forced, runner.drain(grace_s))
     await runner.drain(0)
-
-
-async def catch_up(duty: Duty, clock: SlotClock) -> datetime:
-    """Write the slots that came due while nobody ran them; return until when that is done."""
-    until = clock.look()
-    newest = await runs.newest(duty.database)
-    repeated = await runs.newest_repeated(
-        duty.database, clock.past.repeats, until - REPEATED_SINCE, until
-    )
-    for job, schedule in duty.schedules.items():
-        if job not in newest:
-            continue
-        for after, end in _gaps(duty.memory, clock, newest[job], repeated.get(job), until):
-            missed = (clock.label(each) for each in schedule.between(after, end))
-            await _skip_missed(duty, job, missed)
-    for job, each in (await job_controls.read(duty.database)).items():
-        if each.follow_up_at is not None and each.follow_up_at <= until:
-            await duty.ledger.skip_missed(job, [each.follow_up_at], DOWN)
-            await job_controls.keep(duty.database, job, until)
-    return until
-
-
-def _gaps(
-    memory: Memory,
-    clock: SlotClock,
-    newest: datetime,
-    repeated: datetime | None,
-    until: datetime,
-) -> Iterator[tuple[datetime, datetime]]:
-    """Yield the spans in which a job's slots came due and nobody ran them."""
-    if clock.is_repeating():  # the wall was set back: the newest slot is from before that
-        known = [each for each in (repeated, memory.left_at) if each is not None]
-        if known and max(known) <= until:
-            yield max(known), until
-        return
-    if memory.left_at is not None and memory.repeating_until is not None:
-        yield memory.left_at, min(memory.repeating_until, until)  # the rest of the repetition
-    if newest <= until:
-        yield newest, until
-
-
-async def _skip_missed(duty: Duty, job: str, missed: Iterable[datetime]) -> None:
-    written = 0
-    instants = iter(missed)
-    while chunk := list(islice(instants, CHUNK)):
-        written += await duty.ledger.skip_missed(job, chunk, DOWN)
-        await asyncio.sleep(0)  # months of ten-second slots must not hold the loop
-    if written:
-        logger.bind(event="slots.missed", job=job, slots=written).warning(
-            "Slots came due while the daemon was not running"
-        )

@@ -154,7 +154,11 @@ class Runner:
 
     def missed(self, job: str, instants: Sequence[datetime]) -> None:
         """Skip slots that came due too long ago to be run."""
-        self._means.ledger.skip(job, instants, PAUSED if job in self._paused else MISSED)
+        self._means.ledger.skip(job, instants, self.why_missed(job))
+
+    def why_missed(self, job: str) -> str:
+        """Return the reason of a slot of `job` that is not run because it comes too late."""
+        return PAUSED if job in self._paused else MISSED
 
     def run_now(self, job: str, instant: datetime) -> None:
         """Run a slot that a person asked for: a pause does not hold it, a busy job queues it."""

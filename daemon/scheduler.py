@@ -28,6 +28,7 @@ PASS_EVERY_S = 1.0
 RETRY_PASS_S = 0.5
 NOT_READY_S = 0.1
 CHUNK = 1000
+JUST = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,23 @@ class Schedule:
         """Return the first instant later than `instant`, None when there is none any more."""
         due = self.trigger.get_next_fire_time(None, instant + timedelta(microseconds=1))
         return None if due is None else due.astimezone(UTC)
+
+    @property
+    def period(self) -> timedelta | None:
+        """The time between two instants; None for a crontab line."""
+        if not isinstance(self.trigger, IntervalTrigger):
+            return None
+        interval: timedelta = self.trigger.interval
+        return interval
+
+    def last_until(self, instant: datetime) -> datetime:
+        """Return the newest instant not later than `instant`, of which there must be one."""
+        if (newest := self.newest_until(instant)) is not None:
+            return newest
+        span = PASS_EVERY_S * timedelta(seconds=60)
+        while not (found := list(self.between(instant - span, instant))):
+            span *= 2
+        return found[-1]
 
     def newest_until(self, instant: datetime) -> datetime | None:
         """Return the newest instant not later than `instant`; None for a crontab line."""
@@ -131,15 +149,17 @@ class _Timer(AsyncIOScheduler):  # type: ignore[misc]  # apscheduler has no type
 class Listener:
     """Who is told what.
 
-    `due`: a job and every instant that came due since the last pass, oldest first. `missed`: the
-    older ones of so many that they come in portions. `passed`: after each completed pass, at
-    least once a second. `trouble`: a schedule (or `pass`) cannot tell what is due, None when it
-    can again. `rewound`: the wall was set back and schedules follow it, from this instant on.
+    `due`: a job and every instant that came due since the last pass, oldest first. `lapsed`: when
+    more than CHUNK did (a clock that jumped by days), that all later than the first and not later
+    than the second instant came due, but for the newest, which `due` follows with. `passed`: after
+    each completed pass, at least once a second. `trouble`: a schedule (or `pass`) cannot tell what
+    is due, None when it can again. `rewound`: the wall was set back and schedules follow it, from
+    this instant on.
     `ready`: nothing is handed over, and nothing lost, while it is false.
     """
 
     due: Callable[[str, Sequence[datetime]], None]
-    missed: Callable[[str, Sequence[datetime]], None] = lambda _job, _instants: None
+    lapsed: Callable[[str, datetime, datetime], None] = lambda _job, _after, _until: None
     passed: Callable[[], None] = lambda: None
     trouble: Callable[[str, str | None], None] = lambda _job, _error: None
     rewound: Callable[[datetime], None] = lambda _at: None
@@ -239,11 +259,15 @@ class Scheduler:
             self._timer.move(job, due)
         instants: list[datetime] = []
         while due is not None and due <= now and len(instants) < CHUNK:
-            instants.append(self._clock.label(due))
+            instants.append(due)
             due = schedule.next_after(due)
-        is_all = due is None or due > now
+        if due is not None and due <= now:
+            newest = schedule.last_until(now)
+            due = schedule.next_after(newest)
+            self._tell.lapsed(job.id, instants[0] - JUST, newest - JUST)
+            instants = [newest]
         if instants:
-            (self._tell.due if is_all else self._tell.missed)(job.id, instants)
+            self._tell.due(job.id, [self._clock.label(each) for each in instants])
             self._timer.move(job, due)
         return PASS_EVERY_S if due is None else max(0.0, (due - now).total_seconds())
 

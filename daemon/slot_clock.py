@@ -88,6 +88,11 @@ class SlotClock:
         """Return the key of the slot at `instant`: itself, unless it is a repetition."""
         return instant + self._repeats * MICROSECOND if instant <= self._mark else instant
 
+    def labelling(self) -> tuple[datetime, int]:
+        """Return up to which instant keys differ from their instants, and by how many
+        microseconds: what `label` does, for many at once."""
+        return self._mark, self._repeats
+
     @staticmethod
     def unscheduled(at: datetime) -> datetime:
         """Return the key of a slot that no schedule names, at `at` or a moment later."""

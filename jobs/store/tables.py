@@ -420,6 +420,21 @@ due_exits = Table(
     _maybe_instant("blocked_at"),
 )
 
+missed_spans = Table(
+    "missed_spans",
+    metadata,
+    _id(),
+    _text("job"),
+    _instant("after"),
+    _instant("until"),
+    _text("reason"),
+    _maybe_instant("mark"),
+    Column("repeats", Integer, nullable=False, server_default=text("0")),
+    _instant("began"),
+    Column("slots", BigInteger, nullable=False, server_default=text("0")),
+    UniqueConstraint("job", "after", "until"),
+)
+
 leadership = Table(
     "leadership",
     metadata,

@@ -11,22 +11,15 @@ import pytest
 from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from daemon.board import JobBoard
-from daemon.controls import Controls
-from daemon.lead import DOWN, Duty, Shift, catch_up
-from daemon.leader import Claim, Leadership
+from daemon.catch_up import DOWN, CatchUp, Memory
 from daemon.metrics import JobMetric
-from daemon.requests import Requests
+from daemon.missed_spans import MissedSpans
 from daemon.scheduler import Schedule
 from daemon.slot_clock import SlotClock
 from daemon.slots import UNTOLD, SlotLedger, new_slot, skipped
-from daemon.status import ProcessStatus
-from health.watchdog import Heartbeats
 from jobs.errors import Unavailable
-from jobs.spec import Incident
 from jobs.store import runs
 from jobs.store.db import Database
-from jobs.store.requests import Address
 from jobs.store.tables import job_runs
 
 AT = datetime(2026, 1, 5, tzinfo=UTC)
@@ -131,18 +124,6 @@ async def test_the_first_outcome_of_a_slot_stays(database: Database) -> None:
     assert await rows(database) == [(AT, "skipped", "missed")]
 
 
-def _no_shift(leadership: Leadership, on_deferred: object) -> Shift:
-    raise AssertionError("catching up runs nothing")
-
-
-class Nobody:
-    async def notify(self, incident: Incident) -> None:
-        raise AssertionError(incident)
-
-    async def resolve(self, incident: str) -> None:
-        raise AssertionError(incident)
-
-
 class Away:
     """A database that is away until it is let back."""
 
@@ -190,30 +171,28 @@ async def test_runs_that_a_killed_process_left_are_closed_as_cancelled(database:
     assert await rows(database) == [(AT, "cancelled", "the process ended during the run")]
 
 
+def absent(database: Database, ledger: SlotLedger, schedules: dict[str, Schedule]) -> CatchUp:
+    """What accounts for an absence, as a leadership makes it."""
+    memory = Memory()
+    return CatchUp(
+        database=database,
+        ledger=ledger,
+        schedules=schedules,
+        spans=MissedSpans(database, schedules, now, memory.spans),
+        memory=memory,
+    )
+
+
 async def test_slots_of_the_time_before_are_written_once(database: Database) -> None:
     lines = Lines()
     ledger = SlotLedger(database, lines, now)
     ledger.skip("orders", [AT], "seen")
     await ledger.flush()
-    duty = Duty(
-        claim=Claim(dsn="", account="paper:test", holder="test"),
-        wait_for_lock=False,
-        database=database,
-        ledger=ledger,
-        board=JobBoard({}),
-        schedules={"orders": Schedule.every(10 * S), "market": Schedule.every(60 * S)},
-        clock=now,
-        heartbeats=Heartbeats(),
-        status=ProcessStatus(mode="paper", version="0"),
-        controls=Controls(database, ""),
-        requests=Requests(Address(mode="paper", instance="test"), "test", str),
-        notifier=Nobody(),
-        grace_s=1,
-        make_shift=_no_shift,
-    )
+    schedules = {"orders": Schedule.every(10 * S), "market": Schedule.every(60 * S)}
+    absence = absent(database, ledger, schedules)
     clock = SlotClock(now, lambda: 0.0, lambda: 0.0)
-    assert await catch_up(duty, clock) == now()
-    assert await catch_up(duty, clock) == now()
+    assert await absence.run(clock) == now()
+    assert await absence.run(clock) == now()
     written = await rows(database)
     assert [(at - AT) / S for at, _, _ in written] == [0, 10, 20, 30, 40, 50, 60, 70, 80, 90, 100]
     assert {reason for _, _, reason in written[1:]} == {DOWN}

@@ -50,7 +50,7 @@ class Handed:
 
     def __init__(self) -> None:
         self.slots: list[tuple[str, list[float]]] = []
-        self.missed: list[tuple[str, list[float]]] = []
+        self.lapsed: list[tuple[str, list[float]]] = []
         self.trouble: list[tuple[str, str | None]] = []
         self.rewound: list[datetime] = []
         self.passes = 0
@@ -70,7 +70,7 @@ class Handed:
         return Scheduler(
             Listener(
                 due=self.due,
-                missed=lambda job, instants: self.missed.append((job, seconds(instants))),
+                lapsed=lambda job, *ends: self.lapsed.append((job, seconds(ends))),
                 passed=self.passed,
                 trouble=lambda job, error: self.trouble.append((job, error)),
                 rewound=self.rewound.append,
@@ -121,7 +121,7 @@ def test_schedules_that_are_due_together_are_handed_over_together(run_virtual: A
         scheduler.stop()
 
     run_virtual(main())
-    assert handed.missed == []
+    assert handed.lapsed == []
     assert [each for name, each in handed.slots if name == "quick"] == [[n] for n in range(21)]
     assert handed.of("slow") == [0]
     assert handed.of("first") == handed.of("second") == [0, 20]
@@ -296,22 +296,52 @@ def test_follow_ups_keep_their_wait_whatever_the_wall_says(run_virtual: Any) -> 
     assert at[-1] >= 899
 
 
-def test_so_many_missed_ones_come_in_portions_and_one_is_due(run_virtual: Any) -> None:
+CRON = Schedule.cron("* * * * *", SEOUL)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "period_s"),
+    [(Schedule.every(S), 1), (CRON, 60), (Schedule.every(7 * S, 3 * S), 7)],
+)
+def test_so_many_missed_ones_are_one_span_and_the_newest_is_due(
+    run_virtual: Any, schedule: Schedule, period_s: int
+) -> None:
+    """A clock that jumps by sixty days: 5,184,000 instants, none of them made."""
+    handed = Handed()
+    days_s = 60 * 86400
+
+    async def main() -> None:
+        scheduler = handed.scheduler()
+        scheduler.start({"a": schedule}, AT)
+        await asyncio.sleep(0.5)
+        jump(days_s)
+        await asyncio.sleep(1)
+        scheduler.stop()
+
+    run_virtual(main())
+    (lapsed,) = handed.lapsed
+    newest = handed.of("a")[0]
+    assert days_s - period_s < newest <= days_s + 1
+    first = schedule.next_after(AT)
+    assert first is not None
+    assert lapsed == ("a", [seconds([first])[0] - 1e-6, newest - 1e-6])
+    assert len(handed.of("a")) <= 3, "and from then on in time"
+
+
+def test_a_thousand_at_once_are_handed_over_one_by_one(run_virtual: Any) -> None:
     handed = Handed()
 
     async def main() -> None:
         scheduler = handed.scheduler()
         scheduler.start({"a": Schedule.every(S)}, AT)
         await asyncio.sleep(0.5)
-        jump(2500)
+        jump(999)
         await asyncio.sleep(1)
         scheduler.stop()
 
     run_virtual(main())
-    assert [len(instants) for _, instants in handed.missed] == [1000, 1000]
-    assert [number for _, instants in handed.missed for number in instants] + handed.of(
-        "a"
-    ) == list(range(1, 2502))
+    assert handed.lapsed == []
+    assert handed.of("a") == list(range(1, 1001))
 
 
 @pytest.mark.parametrize(
