@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from ipaddress import ip_address
 from pathlib import Path
 
 from jobs.errors import JobError
@@ -23,6 +24,7 @@ from sandbox.tape import Tape
 from sandbox.venue import MAIN, Venue, utc_now
 
 DATA = recording.SHIPPED
+WARNING = "everybody who reaches this address may trade here and drive the exchange"
 LEADER = "KRW-BTC"
 PLAYED_DAYS = 14
 
@@ -36,6 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (OSError, ValueError, JobError) as exc:
         sys.stderr.write(f"sandbox: {exc}\n")
         return 2
+    if not ip_address(line.getsockname()[0]).is_loopback:
+        sys.stderr.write(f"sandbox: {WARNING}\n")
     card = _card(venue, *line.getsockname()[:2])
 
     def announce() -> None:

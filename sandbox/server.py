@@ -19,6 +19,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from sandbox import control, gemini, rest_exchange, rest_orders, rest_quotation, websocket
 from sandbox.control import Control
+from sandbox.control_gate import ControlGate
 from sandbox.faults import ABORT, Faults, FaultyApp
 from sandbox.gate import no_route
 from sandbox.requests import RequestLog
@@ -43,7 +44,7 @@ def application(venue: Venue) -> ASGIApp:
         *gemini.routes(gemini.FakeGemini()),
         Route("/{path:path}", no_route(venue), methods=METHODS),
     ]
-    return FaultyApp(Starlette(routes=routes), faults, log)
+    return FaultyApp(ControlGate(Starlette(routes=routes)), faults, log)
 
 
 class ResettableProtocol(H11Protocol):
