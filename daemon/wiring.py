@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import partial
 
 from daemon.board import JobBoard
+from daemon.book_commands import handlers as book_commands
 from daemon.config import Config
 from daemon.config_jobs import JobConfig
 from daemon.data_wiring import make_filler, make_market_job, make_signals_job
@@ -117,7 +118,10 @@ def _commands(
     """What people may ask of the running daemon, by name (daemon/requests.py)."""
     account = Account(desk=orders.desk, view=orders.view)
     guard = partial(FencedExchange, holds=leadership.holds)
-    return order_commands(account, forced(resources.base, orders.desk, guard))
+    return {
+        **order_commands(account, forced(resources.base, orders.desk, guard)),
+        **book_commands(account, orders.standing.compare_soon),
+    }
 
 
 def specs(config: Config, running: Mapping[str, Run]) -> dict[str, JobSpec]:

@@ -1,6 +1,5 @@
 """`upbitd flatten` and `upbitd cancel ORDER`: get out, wholly or of one order."""
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -8,31 +7,21 @@ from typing import Annotated, Any
 
 import typer
 
+from daemon.commands.acting import YesOption, confirm, foundation, why_not
 from daemon.commands.halt import halt_now
-from daemon.commands.options import ConfigOption, JsonOption, fail, read_config
-from daemon.commands.outbox import outbox
+from daemon.commands.options import ConfigOption, JsonOption, read_config
 from daemon.commands.requesting import Order, carried_out
 from daemon.commands.session import with_database
 from daemon.commands.tables import plain, to_json
 from daemon.config import Config
-from daemon.cooldowns import restore_gates
-from daemon.order_commands import cancel_order, needs_keys, now, open_account
+from daemon.order_commands import cancel_order, open_account
 from daemon.order_commands import flatten as flatten_account
 from daemon.requests import Answer
-from daemon.resources import Foundation
-from jobs.gates import Gates
 from jobs.halt import HaltLevel
 from jobs.store import orders as order_store
 from jobs.store import positions as position_store
 from jobs.store.db import Database
 from jobs.untrusted import clean
-
-NO_KEYS = (
-    "orders on the exchange need keys: start the daemon, or give UPBIT_ACCESS_KEY and "
-    "UPBIT_SECRET_KEY as credentials (files in $CREDENTIALS_DIRECTORY, as root /etc/credstore)"
-)
-
-YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,10 +91,10 @@ def cancel(
     settings = read_config(config, keys=False)
 
     async def act(db: Database) -> Answer:
-        async with open_account(await _base(db, settings)) as account:
+        async with open_account(await foundation(db, settings)) as account:
             return await cancel_order(account, order)
 
-    asked = Order(command="cancel", arguments={"order": order}, act=act, why_not=_why_not(settings))
+    asked = Order(command="cancel", arguments={"order": order}, act=act, why_not=why_not(settings))
     answer = carried_out(settings, asked)
     if as_json:
         typer.echo(to_json({name: each for name, each in answer.items() if name != "ok"}))
@@ -119,33 +108,18 @@ def cancel(
 
 def _flattening(config: Config, market: str | None, *, is_forced: bool) -> Order:
     async def act(db: Database) -> Answer:
-        async with open_account(await _base(db, config, is_forced=is_forced)) as account:
+        async with open_account(await foundation(db, config, is_forced=is_forced)) as account:
             return await flatten_account(account, market)
 
     arguments: Mapping[str, Any] = {"market": market, "force": is_forced}
-    return Order(command="flatten", arguments=arguments, act=act, why_not=_why_not(config))
-
-
-async def _base(db: Database, config: Config, *, is_forced: bool = False) -> Foundation:
-    gates = Gates(now)
-    if not is_forced:
-        await restore_gates(gates, db, now)
-    return Foundation(
-        config=config, database=db, clock=now, notifier=outbox(db, config), gates=gates
-    )
-
-
-def _why_not(config: Config) -> str | None:
-    return NO_KEYS if needs_keys(config) else None
+    return Order(command="flatten", arguments=arguments, act=act, why_not=why_not(config))
 
 
 def _confirm(there: _Open, config: Config, market: str | None) -> None:
     where = f" in {market}" if market else ""
     what = f"{there.orders} open orders and {there.positions} positions{where}"
     what += f" ({config.trading.mode})"
-    if not sys.stdin.isatty():
-        fail(f"this ends {what}: say --yes")
-    typer.confirm(f"End {what}, selling at any price in the end?", abort=True)
+    confirm(f"ends {what}", f"End {what}, selling at any price in the end?")
 
 
 async def _count(db: Database, config: Config, market: str | None) -> _Open:

@@ -1,4 +1,4 @@
-"""`upbitd orders|signals|positions|slots|alerts`: what stands in the tables, newest first."""
+"""`upbitd orders|signals|slots|alerts`: what stands in the tables, newest first."""
 
 from typing import Annotated, Literal
 
@@ -10,7 +10,7 @@ from daemon.commands.options import ConfigOption, JsonOption, read_config
 from daemon.commands.session import with_database
 from daemon.commands.tables import show
 from jobs.store import listing
-from jobs.store.listing import LEAST_KRW, Page, SlotPage
+from jobs.store.listing import Page, SlotPage
 
 MarketOption = Annotated[
     str | None, typer.Option("--market", help="Only this market.", metavar="KRW-BTC")
@@ -111,50 +111,6 @@ def signals(
     show(rows, columns, as_json=as_json, empty="No signals.")
 
 
-def positions(
-    config: ConfigOption = None,
-    *,
-    limit: LimitOption = 20,
-    since: SinceOption = None,
-    market: MarketOption = None,
-    mode: ModeOption = None,
-    closed: Annotated[bool, typer.Option("--all", help="Also those that are closed.")] = False,
-    as_json: JsonOption = False,
-) -> None:
-    """List positions with what they are worth at the last stored price, newest first.
-
-    Example: upbitd positions --all
-    """
-    settings = read_config(config, keys=False)
-    whose = mode or settings.trading.mode
-    page = Page(limit=limit, since=instant(since))
-    rows = with_database(
-        settings,
-        lambda db: listing.list_positions(db, page, mode=whose, market=market, closed=closed),
-    )
-    columns = {
-        "market": "MARKET",
-        "volume": "VOLUME",
-        "avg_price": "AVERAGE",
-        "last_price": "LAST",
-        "unrealized_krw": "UNREALIZED KRW",
-        "realized_krw": "REALIZED KRW",
-        "opened_at": "OPENED",
-    }
-    if any(row.warning or row.cautions for row in rows):
-        columns |= {"warning": "WARNED", "cautions": "CAUTIONS"}
-    if any(row.exit_due for row in rows):
-        columns["exit_due"] = "TO BE SOLD"
-    show(rows, columns, as_json=as_json, empty="No positions.")
-    for row in rows:
-        if row.is_dust and not as_json:
-            typer.echo(
-                f"{row.market}: worth less than the exchange's smallest order ({LEAST_KRW:f} KRW): "
-                "it cannot be sold alone, takes no place among max_open_positions, and goes with "
-                "the next sale"
-            )
-
-
 def slots(
     config: ConfigOption = None,
     *,
@@ -238,7 +194,7 @@ def alerts(  # noqa: PLR0913 - one parameter an option
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
-    for command in (orders, signals, positions, slots):
+    for command in (orders, signals, slots):
         app.command()(command)
     alert_commands.command("test")(alert_test.try_hooks)
     app.add_typer(alert_commands, name="alerts")

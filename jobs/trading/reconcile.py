@@ -87,6 +87,10 @@ class Standing:
     is_due: bool = False
     covered_at: CoveredAt | None = None
 
+    def compare_soon(self) -> None:
+        """Have venue and tables compared in the next pass."""
+        self.is_due = True
+
     def notice_missing(self, markets: Iterable[str]) -> None:
         """Have coins that are missing looked for, unless the report names them already."""
         known = () if self.report is None else self.report.mismatches

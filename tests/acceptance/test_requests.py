@@ -83,7 +83,10 @@ async def rest(dsn: str, venue: Venue, identifier: str) -> str:
 def trading(start_daemon: Start, dsn: str) -> Daemon:
     """A daemon in live mode that holds one position."""
     with psycopg.connect(dsn) as connection:
-        connection.execute("INSERT INTO settings (key, value) VALUES ('order_timeout_s', '3600')")
+        connection.execute(
+            "INSERT INTO settings (key, value) VALUES ('order_timeout_s', '3600'),"
+            " ('max_entry_deviation_pct', '0')"  # the planted price is not the market's
+        )
     daemon = start_daemon(environ=QUIET)
     daemon.ready()
     daemon.until("job.metric", job="market", outcome="ok")
@@ -149,3 +152,28 @@ def test_a_wait_that_a_server_asked_for_stops_flatten_unless_forced(
     assert forced.returncode == 0, forced.stderr
     assert set(venue.balances()) == {"KRW"}
     assert trading.stop() == 0
+
+
+def test_settle_goes_through_the_daemon_and_its_books_fit_again(
+    trading: Daemon, dsn: str, venue: Venue
+) -> None:
+    """Withdrawn coins stayed in the books for ever (fault B1)."""
+    held = sum(venue.balances()["BTC"], Decimal(0))
+    venue.tell("credit", pocket=venue.pocket, currency="BTC", amount=str(-held))
+    trading.until("reconcile.done", mismatches=1)
+    settled = upbitd(trading, "positions", "settle", "KRW-BTC", "--yes", "--json")
+    assert settled.returncode == 0, settled.stderr
+    answer = json.loads(settled.stdout)
+    assert Decimal(answer["before"]) == held
+    assert (answer["after"], answer["settled"]) == ("0", True)
+    trading.until("reconcile.done", mismatches=0)
+    with psycopg.connect(dsn) as connection:
+        ((by, before),) = connection.execute(
+            "SELECT settled_by, volume_before FROM position_settlements"
+        ).fetchall()
+        ((commands,),) = connection.execute(
+            "SELECT array_agg(command || ' ' || outcome) FROM requests"
+        ).fetchall()
+    assert by.startswith("cli:")
+    assert before == held
+    assert commands == ["settle done", "settle done"]  # what differs is shown before it is asked

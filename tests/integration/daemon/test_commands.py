@@ -14,7 +14,7 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
-from daemon.commands import halt, lists, settings, stats
+from daemon.commands import halt, lists, positions, settings, stats
 from daemon.commands.arguments import instant
 from daemon.commands.session import open_for_command
 from daemon.config import load
@@ -71,7 +71,7 @@ def config(tmp_path: Path, dsn: str) -> Path:
 @pytest.fixture
 def run(config: Path) -> Run:
     app = typer.Typer()
-    for family in (halt, lists, settings, stats):
+    for family in (halt, lists, positions, settings, stats):
         family.register(app)
 
     def call(*arguments: str, stdin: bytes | None = None) -> Result:

@@ -14,7 +14,7 @@ from fixtures.trading import Alerts
 from fixtures.venue import Venue
 from typer.testing import CliRunner, Result
 
-from daemon.commands import explain, flatten, halt, settings
+from daemon.commands import explain, flatten, halt, positions, settings
 from daemon.database import PoolOptions, open_database
 from jobs.gates import Gates
 from jobs.orders import OrdersJob
@@ -25,6 +25,7 @@ from jobs.trading.view import MarketView
 from jobs.upbit.client import open_client
 from jobs.upbit.limits import Limiter
 from jobs.upbit.signing import Keys
+from jobs.upbit.wire import OrderRequest
 
 Run = Callable[..., Awaitable[Result]]
 SIGNAL = """
@@ -58,7 +59,7 @@ def run(tmp_path: Path, dsn: str, venue: Venue, monkeypatch: pytest.MonkeyPatch)
         f"[trading]\nmode = 'live'\n[upbit]\nbase_url = '{venue.base_url}'\n"
     )
     app = typer.Typer()
-    for family in (explain, flatten, halt, settings):
+    for family in (explain, flatten, halt, positions, settings):
         family.register(app)
 
     async def call(*arguments: str) -> Result:
@@ -81,6 +82,7 @@ async def buy(dsn: str, venue: Venue) -> str:
         async with db.connection() as connection:
             await connection.execute(SIGNAL.encode())
         await settings_store.write(db, "entry_order", "market", "test")  # does not wait for a price
+        await settings_store.write(db, "max_entry_deviation_pct", 0, "test")  # planted data
         desk = Desk(db=db, exchange=client, clock=now, notifier=Alerts(), mode="live")
         view = MarketView(db=db, exchange=client, quotes=client, clock=now)
         every_run = timedelta(0)
@@ -180,3 +182,101 @@ async def test_resume_does_not_hide_a_halt_file(run: Run, tmp_path: Path) -> Non
     result = await run("resume")
     assert result.exit_code == 1
     assert f"still halted: remove the file {tmp_path / 'HALT'}" in result.stderr
+
+
+# -- positions settle --------------------------------------------------------------------------
+
+
+def withdraw(venue: Venue, share: Decimal = Decimal(1)) -> Decimal:
+    """Take coins out of the account without an order; return how many."""
+    amount = venue.balances()["BTC"][0] * share
+    venue.tell("credit", pocket=venue.pocket, currency="BTC", amount=str(-amount))
+    return amount
+
+
+async def sell_by_hand(venue: Venue) -> None:
+    opened = open_client(
+        base_url=venue.base_url,
+        keys=Keys(venue.access_key, venue.secret_key),
+        gates=Gates(now),
+        limiter=Limiter(),
+        clock=now,
+    )
+    async with opened as client:
+        await client.place(
+            OrderRequest(
+                market="KRW-BTC",
+                side="ask",
+                ord_type="market",
+                identifier=f"by-hand-{venue.pocket}",
+                volume=venue.balances()["BTC"][0],
+            )
+        )
+
+
+def settlements(dsn: str) -> list[tuple[object, ...]]:
+    with psycopg.connect(dsn) as connection:
+        query = "SELECT market, volume_before, volume_after, settled_by FROM position_settlements"
+        return list(connection.execute(query).fetchall())
+
+
+async def test_settle_writes_down_what_was_withdrawn(run: Run, dsn: str, venue: Venue) -> None:
+    await buy(dsn, venue)
+    amount = withdraw(venue)
+    result = await run("positions", "settle", "KRW-BTC", "--yes")
+    assert result.exit_code == 0, result.stderr
+    assert f"the books hold {amount:f} in KRW-BTC, the exchange 0" in result.stdout
+    assert result.stdout.endswith("KRW-BTC: the books hold 0 now\n")
+    ((market, before, after, by),) = settlements(dsn)
+    assert (market, before, after) == ("KRW-BTC", amount, 0)
+    assert str(by).startswith("cli:")
+    again = await run("positions", "settle", "KRW-BTC", "--yes")
+    assert again.exit_code == 0
+    assert "nothing differs" in again.stdout
+    assert len(settlements(dsn)) == 1
+
+
+async def test_settle_asks_before_it_writes(run: Run, dsn: str, venue: Venue) -> None:
+    await buy(dsn, venue)
+    withdraw(venue, Decimal("0.5"))
+    result = await run("positions", "settle", "KRW-BTC")
+    assert result.exit_code == 1
+    assert "say --yes" in result.stderr
+    assert "the exchange" in result.stderr
+    assert settlements(dsn) == []
+
+
+async def test_settle_books_a_sale_by_hand_without_asking(run: Run, dsn: str, venue: Venue) -> None:
+    await buy(dsn, venue)
+    await sell_by_hand(venue)
+    answer = json.loads((await run("positions", "settle", "KRW-BTC", "--json")).stdout)
+    assert answer["foreign_sale_booked"]
+    assert not answer["settled"]
+    assert settlements(dsn) == []
+    assert json.loads((await run("positions", "--json")).stdout) == []
+
+
+async def test_settle_says_when_nothing_differs(run: Run, dsn: str, venue: Venue) -> None:
+    await buy(dsn, venue)
+    venue.tell("credit", pocket=venue.pocket, currency="BTC", amount="1")  # the user's own
+    result = await run("positions", "settle", "KRW-BTC")
+    assert result.exit_code == 0
+    assert "nothing differs" in result.stdout
+
+
+@pytest.mark.parametrize("market", ["KRW-NONE", "krw-btc", "BTC", ""])
+async def test_settle_knows_the_markets_of_the_books(run: Run, market: str) -> None:
+    result = await run("positions", "settle", market)
+    assert result.exit_code == 2
+    assert "nothing was ever held there" in result.stderr
+
+
+async def test_flatten_names_what_was_withdrawn_and_ends_with_0(
+    run: Run, dsn: str, venue: Venue
+) -> None:
+    await buy(dsn, venue)
+    withdraw(venue)
+    result = await run("flatten", "--yes")
+    assert result.exit_code == 0, result.stderr
+    assert "gone: KRW-BTC" in result.stdout
+    assert "upbitd positions settle KRW-BTC" in result.stdout
