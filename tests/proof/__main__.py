@@ -26,7 +26,13 @@ from proof.servers import databases
 from proof.worker import Share
 
 PROGRESS = 100
-REDUCED = Share(every=9, only=("answered", "reset before", "reset after", "429", "malformed"))
+REDUCED = Share(
+    every=9,
+    only=(
+        *("answered", "reset before", "reset after", "429", "malformed"),
+        *("too large, twice", "form not taken", "under maintenance", "far ask"),
+    ),
+)
 CARELESS = Share(every=4, only=("reset after", "502 after"), paths=("entry",), is_careless=True)
 
 

@@ -13,6 +13,7 @@ Style = Mapping[str, str]
 POST = {"method": "POST", "path": "/v1/orders"}
 DELETE = {"method": "DELETE", "path": "/v1/order"}
 GET = {"method": "GET", "path": "/v1/order"}
+BOOKS = {"method": "GET", "path": "/v1/orderbook"}
 _GATEWAY = "<html><body>502 Bad Gateway</body></html>"
 
 
@@ -76,6 +77,48 @@ TO_POST = (
 )
 
 
+def _refused(name: str, status: int, error: str, *, times: int) -> Answer:
+    return _fault(name, when="before", count=times, **_error(status, error, "no"))
+
+
+TO_SALE = (
+    *TO_POST,
+    _refused("too large, twice", 400, "volume_too_large", times=2),
+    _refused("too large in every form", 400, "volume_too_large", times=6),
+    _refused("form not taken", 400, "not_supported_ord_type", times=3),
+    _refused("under maintenance", 403, "market_offline", times=1),
+)
+TO_BOOKS = (
+    ANSWERED,
+    _fault(
+        "far ask",
+        action="answer",
+        when="before",
+        status=200,
+        count=2,
+        body=[
+            {
+                "market": "KRW-BTC",
+                "timestamp": 1767582000000,
+                "total_ask_size": 1,
+                "total_bid_size": 1,
+                "orderbook_units": [
+                    {
+                        "ask_price": 300_000_000,
+                        "bid_price": 33_333_000,
+                        "ask_size": 1,
+                        "bid_size": 1,
+                    }
+                ],
+                "level": 0,
+            }
+        ],
+    ),
+    _fault("no book", action="answer", when="before", status=200, body=[]),
+    _fault("502", action="answer", when="before", status=502, body=_GATEWAY),
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
     """What one life has to do. `about` is the request that the answer is for.
@@ -120,9 +163,15 @@ SCENARIOS = (
         for style in ENTRY_STYLES
     ),
     *(
-        Scenario(path="exit", setup="sale", about=POST, answers=TO_POST, style=style)
+        Scenario(path="exit", setup="sale", about=POST, answers=TO_SALE, style=style)
         for style in EXIT_STYLES
     ),
+    Scenario(path="exit", setup="sale into a thin book", about=POST, answers=COMMON),
+    Scenario(
+        path="exit", setup="sale where limit orders alone are taken", about=POST, answers=COMMON
+    ),
+    Scenario(path="exit", setup="sale", about=BOOKS, answers=TO_BOOKS),
+    Scenario(path="entry", setup="purchase", about=BOOKS, answers=TO_BOOKS),
     Scenario(path="cancel", setup="overdue purchase", about=DELETE, answers=COMMON),
     Scenario(
         path="cancel",

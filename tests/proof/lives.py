@@ -227,6 +227,20 @@ async def _sale(stage: Stage) -> None:
     stage.control.force_price(FALLEN)
 
 
+async def _sale_into_a_thin_book(stage: Stage) -> None:
+    """Less than half of the position is bought near the price, and no more until the next trade."""
+    await _sale(stage)
+    low = int(FALLEN)
+    stage.control.show_book(
+        asks=[[low + 100_000, 1]], bids=[[low, "0.004"], [low * 2 // 3 // 1000 * 1000, 1]]
+    )
+
+
+async def _limit_only_sale(stage: Stage) -> None:
+    await _sale(stage)
+    stage.control.set_options(order_types={"KRW-BTC": ["limit"]})
+
+
 def _after(
     begin: Callable[[Stage], Awaitable[None]],
     *,
@@ -265,6 +279,8 @@ _LATER = {"fill_min_ms": LATER_MS, "fill_max_ms": LATER_MS}
 SETUPS: dict[str, Callable[[Stage], Awaitable[None]]] = {
     "purchase": _purchase,
     "sale": _sale,
+    "sale into a thin book": _sale_into_a_thin_book,
+    "sale where limit orders alone are taken": _limit_only_sale,
     "overdue purchase": _after(_purchase, fault=PARTIAL, later_s=OVERDUE_S),
     "overdue purchase, slow venue": _after(
         _purchase, fault=PARTIAL, later_s=OVERDUE_S, then=_slow_venue

@@ -36,7 +36,7 @@ SHORT_TIMEOUT_S = 0.4
 _NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 _WRITTEN = (
     *("order_events", "fills", "orders", "signals", "market_data"),
-    *("positions", "equity", "settings", "settings_audit"),
+    *("positions", "due_exits", "equity", "settings", "settings_audit"),
 )
 
 

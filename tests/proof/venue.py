@@ -16,7 +16,13 @@ import httpx
 START_KRW = Decimal(10_000_000)
 PRICE = Decimal(100_000_000)
 MARKET = "KRW-BTC"
-PROMPT = {"quotas": False, "remaining_req": False, "fill_min_ms": 0, "fill_max_ms": 0}
+PROMPT = {
+    "quotas": False,
+    "remaining_req": False,
+    "fill_min_ms": 0,
+    "fill_max_ms": 0,
+    "order_types": {},
+}
 
 _numbers = itertools.count(1)
 
@@ -43,6 +49,7 @@ class Control:
     account: Account | None = None
     price: Decimal = Decimal(0)
     options: dict[str, object] = field(default_factory=dict)
+    is_book_shown: bool = False
     http: httpx.Client = field(init=False)
 
     def __post_init__(self) -> None:
@@ -76,6 +83,8 @@ class Control:
         self.http.delete("/sandbox/requests")
         if self.options != PROMPT:
             self.set_options(**PROMPT)
+        if self.is_book_shown:
+            self.show_book()
         if self.price != PRICE:
             self.force_price(PRICE)
         self.tell("credit", pocket=name, currency="KRW", amount=str(START_KRW))
@@ -89,6 +98,11 @@ class Control:
         """Let the market trade at `price`."""
         self.tell("price", market=MARKET, price=str(price))
         self.price = price
+
+    def show_book(self, **sides: list[list[Any]]) -> None:
+        """Show these `asks` and `bids` in place of the made book; without them that is back."""
+        self.tell("book", market=MARKET, **sides)
+        self.is_book_shown = bool(sides)
 
     def set_options(self, **changes: object) -> None:
         """Change how the venue behaves."""
