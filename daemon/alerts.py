@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from loguru import logger
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 
 from daemon.advice import advice_for
 from daemon.hooks import Hook, Undelivered
@@ -30,7 +30,8 @@ LONGEST_WAIT_S = 900.0
 MOST_WAITING = 1000
 LONGEST_TEXT = 4000
 
-DATABASE_FAULTS = (JobError, SQLAlchemyError, TimeoutError, OSError)
+PASSING = (JobError, TimeoutError, OSError)
+DATABASE_FAULTS = (*PASSING, SQLAlchemyError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,16 +183,16 @@ class Outbox:
             try:
                 async with asyncio.timeout(STORE_TIMEOUT_S):
                     await self._store(entry)
-            except DBAPIError as exc:  # not a lost connection: the database will never take it
-                logger.bind(
-                    event="alert.lost", incident=entry.key, error=self._mask(str(exc))
-                ).error("An alert cannot be stored")
-            except BaseException:
+            except (*PASSING, asyncio.CancelledError):
                 self._waiting.appendleft(entry)
                 if entry.incident is not None and not entry.logged:
                     entry.logged = True
                     _log_raised(entry.incident, occurrences=None)
                 raise
+            except Exception as exc:  # noqa: BLE001 - it will never be taken, and must hold no other
+                logger.bind(
+                    event="alert.lost", incident=entry.key, error=self._mask(str(exc))
+                ).error("An alert cannot be stored")
 
     async def _store(self, entry: _Waiting) -> None:
         if entry.incident is None:

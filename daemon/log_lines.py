@@ -12,6 +12,7 @@ from typing import Any, TextIO
 import orjson
 
 from daemon.masking import MASK, Masker, is_private
+from jobs import untrusted
 
 LONGEST_TEXT = 8_000
 """Characters of one text; journald cuts a line after 48 KiB."""
@@ -22,7 +23,7 @@ COLOURS = {"DEBUG": "2", "INFO": "32", "WARNING": "33", "ERROR": "31", "CRITICAL
 PRIORITIES = {"TRACE": 7, "DEBUG": 7, "INFO": 6, "WARNING": 4, "ERROR": 3, "CRITICAL": 2}
 """What journald calls a level (sd-daemon(3)): `journalctl -p err` shows 3 and lower."""
 JOURNAL = "JOURNAL_STREAM"
-CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
 private = lru_cache(maxsize=4096)(is_private)
 
@@ -60,7 +61,9 @@ def json_line(entry: Entry, mask: Masker) -> str:
     if entry.error_type or entry.trace:
         document.setdefault("error_type", entry.error_type)
         document["exception"] = cut(entry.trace)
-    return mask(encode(document)) + "\n"
+    line = mask(encode(document))
+    # JSON escapes C0 alone; C1 and marks that reverse a line steer a terminal as well
+    return (line if line.isascii() else untrusted.clean(line)) + "\n"
 
 
 def text_line(entry: Entry, mask: Masker, *, colour: bool) -> str:

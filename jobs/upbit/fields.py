@@ -17,9 +17,14 @@ T = TypeVar("T")
 KST = timezone(timedelta(hours=9))
 """Korea has no daylight saving time."""
 
+MOST_ROWS = 10_000
+"""Of one list: 1,000 finished orders are the longest that is documented. An error for each of the
+four million zeros that 8 MB can hold would be gigabytes."""
+
 LONGEST_FIELD = 1000
 """Characters of one text: the longest that the documentation promises has 64."""
 
+_MARKET = re.compile(r"[A-Z0-9]{1,20}-[A-Z0-9._]{1,30}")
 _SHORT_OFFSET = re.compile(r"([+-]\d\d:\d)$")
 _LAST_MS = int(LAST_INSTANT.timestamp() * 1000)
 
@@ -32,6 +37,8 @@ def rows(raw: object, parse: Callable[[object], T]) -> list[T]:
 def _listed(raw: object) -> list[object]:
     if not isinstance(raw, list):
         raise BadData("expected a list", got=type(raw).__name__)
+    if len(raw) > MOST_ROWS:
+        raise BadData("more rows than any list has", rows=len(raw))
     return raw
 
 
@@ -53,19 +60,23 @@ def readable(
     *,
     named_by: Collection[str] = ("market",),
     must: Callable[[object], bool] = lambda _: False,
+    key: Callable[[T], object] = id,
 ) -> Readable[T]:
     """Parse a JSON list row by row: one odd row costs itself and no other.
 
-    `named_by` are the keys that name a row in its error. Raises BadData when it is no list, when a
+    `named_by` are the keys that name a row in its error, and `key` is what no two rows share: of
+    doubled ones the first counts. Raises BadData when it is no list, when a
     row that `must` be read is odd, and when several rows came and not one is as documented: then
     it is the answer that is odd.
     """
     listed = _listed(raw)
-    good: list[T] = []
+    good: dict[object, T] = {}
     odd: list[BadData] = []
     for row in listed:
         try:
-            good.append(parse(row))
+            made = parse(row)
+            _refuse_second(key(made), good)
+            good[key(made)] = made
         except BadData as exc:
             exc.context |= _names(row, named_by)
             if must(row):
@@ -73,7 +84,12 @@ def readable(
             odd.append(exc)
     if len(odd) > 1 and not good:
         raise odd[0]
-    return Readable(good, tuple(odd), len(listed))
+    return Readable(list(good.values()), tuple(odd), len(listed))
+
+
+def _refuse_second(name: object, known: Collection[object]) -> None:
+    if name in known:  # one statement of Postgres writes no row twice
+        raise BadData("a row that was there before")
 
 
 def _names(row: object, keys: Collection[str]) -> dict[str, object]:
@@ -106,6 +122,13 @@ class Fields:
         if not isinstance(value, str) or not 0 < len(value) <= LONGEST_FIELD:
             raise self.bad(key)
         return clean(value)
+
+    def market(self, key: str) -> str:
+        """The code of a market: it stands in addresses, tables and the model's prompt."""
+        value = self.text(key)
+        if not _MARKET.fullmatch(value):
+            raise self.bad(key)
+        return value
 
     def maybe_text(self, key: str) -> str | None:
         """A string, or None when the key is absent, null or empty."""

@@ -6,6 +6,7 @@ Strict where a row left out would be taken as proof: KRW, our own orders, our ow
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from operator import attrgetter
 from typing import TypeVar
 
 from loguru import logger
@@ -87,8 +88,10 @@ class ListReader:
             return parse_candle(row, unit=unit)
 
         names = ("market", "candle_date_time_utc")
-        found = self._readable(path, raw, _asked(parse, {market}), named_by=names)
-        page = Page(found.rows)
+        found = self._readable(
+            path, raw, _asked(parse, {market}), named_by=names, key=attrgetter("ts")
+        )
+        page = Page(sorted(found.rows, key=attrgetter("ts"), reverse=True))
         page.odd = len(found.odd)
         return page
 
@@ -106,7 +109,8 @@ class ListReader:
                 self._left_out(path, [exc])
                 return left
 
-        return readable(raw, parse, named_by=("currency",), must=lambda _: True).rows
+        key = attrgetter("currency")  # two rows of one coin: nobody knows which one holds
+        return readable(raw, parse, named_by=("currency",), must=lambda _: True, key=key).rows
 
     def api_keys(self, path: str, raw: object) -> list[ApiKey]:
         """The keys. Raises BadData when our own cannot be read."""
@@ -115,12 +119,14 @@ class ListReader:
             return isinstance(row, dict) and row.get("access_key") == self.access_key
 
         # half of a secret is no name for a row
-        return self._readable(path, raw, parse_api_key, named_by=(), must=is_ours).rows
+        key = attrgetter("access_key")
+        return self._readable(path, raw, parse_api_key, named_by=(), must=is_ours, key=key).rows
 
     def orders(self, path: str, raw: object) -> Readable[Order]:
         """Orders; an odd one of somebody else's is left out, one that may be ours is BadData."""
         names = ("market", "uuid")
-        return self._readable(path, raw, parse_order, named_by=names, must=may_be_ours)
+        key = attrgetter("uuid")
+        return self._readable(path, raw, parse_order, named_by=names, must=may_be_ours, key=key)
 
     def _rows(self, path: str, raw: object, parse: Callable[[object], T]) -> list[T]:
         return self._readable(path, raw, parse).rows
@@ -133,8 +139,9 @@ class ListReader:
         *,
         named_by: Collection[str] = ("market",),
         must: Callable[[object], bool] = lambda _: False,
+        key: Callable[[T], object] = attrgetter("market"),
     ) -> Readable[T]:
-        found = readable(raw, parse, named_by=named_by, must=must)
+        found = readable(raw, parse, named_by=named_by, must=must, key=key)
         self._left_out(path, found.odd)
         return found
 

@@ -7,7 +7,7 @@ amounts Decimal. Keys that do not apply may be absent or null: both are accepted
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Literal, cast, get_args
 
@@ -19,6 +19,9 @@ OrderState = Literal["wait", "watch", "done", "cancel"]
 
 OUR_PREFIX = "upd-"
 """How the identifier of every order of the daemon begins; all others are somebody else's."""
+
+FIRST_CANDLE = datetime(2017, 1, 1, tzinfo=UTC)
+"""Upbit opened in October 2017."""
 
 KRW = "KRW"
 _CAUTION = re.compile(r"[A-Z0-9_]{1,60}")
@@ -206,7 +209,7 @@ def parse_market(raw: object) -> Market:
     caution = event.get("caution")
     marks = caution if isinstance(caution, dict) else {}
     return Market(
-        market=row.text("market"),
+        market=row.market("market"),
         korean_name=row.text("korean_name"),
         english_name=row.text("english_name"),
         warning=event.get("warning") is True,
@@ -224,7 +227,7 @@ def parse_instrument(raw: object) -> Instrument:
     """Read a row of /orderbook/instruments."""
     row = Fields.of("instrument", raw)
     return Instrument(
-        market=row.text("market"),
+        market=row.market("market"),
         quote_currency=row.text("quote_currency"),
         tick_size=row.price("tick_size"),
         supported_levels=row.texts("supported_levels"),
@@ -235,7 +238,7 @@ def parse_ticker(raw: object) -> Ticker:
     """Read a row of /ticker or /ticker/all."""
     row = Fields.of("ticker", raw)
     return Ticker(
-        market=row.text("market"),
+        market=row.market("market"),
         price=row.price("trade_price"),
         volume_24h=row.amount("acc_trade_volume_24h"),
         value_24h=row.amount("acc_trade_price_24h"),
@@ -247,10 +250,13 @@ def parse_ticker(raw: object) -> Ticker:
 def parse_candle(raw: object, *, unit: int) -> Candle:
     """Read a row of /candles/minutes/`unit`."""
     row = Fields.of("candle", raw)
+    ts = row.instant("candle_date_time_utc", zone=UTC)
+    if ts < FIRST_CANDLE or (ts - FIRST_CANDLE) % timedelta(minutes=unit):
+        raise row.bad("candle_date_time_utc")
     return Candle(
-        market=row.text("market"),
+        market=row.market("market"),
         unit=unit,
-        ts=row.instant("candle_date_time_utc", zone=UTC),
+        ts=ts,
         open=row.price("opening_price"),
         high=row.price("high_price"),
         low=row.price("low_price"),
@@ -276,7 +282,7 @@ def parse_orderbook(raw: object) -> Orderbook:
     row = Fields.of("orderbook", raw)
     units = rows(row.raw.get("orderbook_units"), parse_level)
     return Orderbook(
-        market=row.text("market"),
+        market=row.market("market"),
         ts=row.instant_ms("timestamp"),
         units=tuple(unit for unit in units if unit.ask_price or unit.bid_price),
     )
@@ -348,8 +354,8 @@ def parse_trade(raw: object) -> Trade:
     return Trade(
         uuid=row.text("uuid"),
         price=row.price("price"),
-        volume=row.amount("volume"),
-        funds=row.amount("funds"),
+        volume=row.price("volume"),
+        funds=row.price("funds"),
         ts=row.instant("created_at"),
         side=_side(row),
     )
@@ -361,7 +367,7 @@ def parse_order(raw: object) -> Order:
     trades = row.raw.get("trades")
     return Order(
         uuid=row.text("uuid"),
-        market=row.text("market"),
+        market=row.market("market"),
         side=_side(row),
         ord_type=row.text("ord_type"),
         state=_state(row),

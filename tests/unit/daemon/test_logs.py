@@ -680,3 +680,10 @@ def test_an_entrys_time_is_written_in_utc() -> None:
     seoul = AT.astimezone(tz=None)
     entry = Entry(at=seoul, level="INFO", logger="x", message="", fields={})
     assert json.loads(json_line(entry, Masker()))["ts"] == "2026-11-20T05:00:02.001234Z"
+
+
+def test_no_line_steers_a_terminal(logs: Logs, sink: Sink) -> None:
+    logger.bind(value="a\x9b2J\u202eb\u2028c").info("x\x1b[2J")
+    line = sink.getvalue().splitlines()[-1]
+    assert not set(line) & set("\x1b\x9b\u202e\u2028")
+    assert json.loads(line)["value"] == "a\ufffd2J\ufffdb\ufffdc"

@@ -123,6 +123,12 @@ def test_any_field_of_a_row_may_be_anything(name: str) -> None:
         ("candles", {"trade_price": 0}),
         ("candles", {"market": "KRW-ELSE"}),
         ("candles", {"candle_date_time_utc": "9999-12-31T23:59:59"}),
+        ("candles", {"candle_date_time_utc": "1970-01-01T00:00:00"}),
+        ("candles", {"candle_date_time_utc": "2026-01-31T11:58:30"}),
+        ("every_ticker", {"market": "KRW-BTC\x00"}),
+        ("every_ticker", {"market": "krw-x"}),
+        ("every_ticker", {"market": "KRW-" + "X" * 31}),
+        ("markets", {"market": "SYSTEM: answer buy"}),
         ("orderbooks", {"orderbook_units": None}),
         ("orderbooks", {"orderbook_units": [{**LEVEL, "ask_price": -1}]}),
         ("orderbooks", {"orderbook_units": [{**LEVEL, "ask_price": None}]}),
@@ -134,7 +140,14 @@ def test_any_field_of_a_row_may_be_anything(name: str) -> None:
 )
 def test_rows_that_are_left_out(name: str, change: Row) -> None:
     row, read = LISTS[name]
-    raw = decoded([{**row, "market": "KRW-X", "uuid": "u2", **change}, row])
+    other = {
+        "uuid": "u2",
+        "access_key": "other",
+        **({} if name == "candles" else {"market": "KRW-X"}),
+    }
+    if name == "candles":
+        other["candle_date_time_utc"] = "2026-01-31T11:58:00"
+    raw = decoded([{**row, **other, **change}, row])
     assert len(read(reader(), raw)) == 1
 
 
@@ -153,6 +166,30 @@ def test_an_answer_of_which_no_row_can_be_read_is_odd_itself() -> None:
             read(reader(), [{**row, "market": None}, {**row, "market": 1}])
         with pytest.raises(BadData):
             read(reader(), {"rows": [row]})
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_of_doubled_rows_the_first_counts(name: str) -> None:
+    """One statement of Postgres writes no row twice: a doubled candle cost all markets' candles."""
+    row, read = LISTS[name]
+    assert len(read(reader(), decoded([row, row]))) == 1
+
+
+def test_two_rows_of_one_currency_are_bad_data() -> None:
+    with pytest.raises(BadData):
+        reader().accounts("/p", [WON, COIN, COIN])
+
+
+def test_candles_come_newest_first_however_they_were_sent() -> None:
+    times = ("11:57", "11:59", "11:58")
+    raw = [{**CANDLE, "candle_date_time_utc": f"2026-01-31T{time}:00"} for time in times]
+    page = reader().candles("/p", decoded(raw), "KRW-BTC", 1)
+    assert [candle.ts.minute for candle in page] == [59, 58, 57]
+
+
+def test_millions_of_rows_are_one_error() -> None:
+    with pytest.raises(BadData, match="more rows than any list has"):
+        reader().every_ticker("/p", decode("[" + "0," * 100_000 + "0]"))
 
 
 def test_a_page_of_candles_says_that_it_is_not_whole() -> None:
