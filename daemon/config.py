@@ -6,6 +6,7 @@ what stood there and what is allowed.
 """
 
 import json
+import os
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -47,13 +48,60 @@ SERVICE_LINK = re.compile(
     r"|NAME=/\S+)"
 )
 """A variable of Kubernetes or Docker with its value; no key of ours has such a name."""
+CREDENTIALS_VARIABLE = "CREDENTIALS_DIRECTORY"
+SYSTEM_PATH = Path("/etc/upbitd/config.toml")
+SYSTEM_STATE = "/var/lib/upbitd"
+SYSTEM_CREDENTIALS = Path("/etc/credstore")
+"""Where the installation of the README puts its configuration, its state and its keys."""
+SAMPLE = Path(__file__).parent.parent / "config.toml"
+"""The configuration that comes with the program's own folder."""
 
 __all__ = ["Config", "ConfigError", "from_mapping", "load", "locate"]
 
 
 def locate(path: Path | None, environ: Mapping[str, str]) -> Path:
-    """The configuration file to read: `path`, else $UPBITD_CONFIG, else ./config.toml."""
-    return path or Path(environ.get(CONFIG_VARIABLE) or DEFAULT_PATH)
+    """The configuration file to read.
+
+    `path`, else $UPBITD_CONFIG, else ./config.toml, else that of the installation. The sample in
+    the program's folder stands behind the installation's: who stands in /opt/upbitd, where the
+    README's lines are typed, means the daemon that runs.
+    """
+    if path is not None:
+        return path
+    if given := environ.get(CONFIG_VARIABLE):
+        return Path(given)
+    is_installed = _is_there(SYSTEM_PATH)
+    is_sample = is_installed and DEFAULT_PATH.absolute() == SAMPLE
+    if _is_there(DEFAULT_PATH) and not is_sample:
+        return DEFAULT_PATH
+    return SYSTEM_PATH if is_installed else DEFAULT_PATH
+
+
+def _is_there(path: Path) -> bool:
+    """Whether the file exists; one in a folder that is closed to us may well."""
+    try:
+        path.stat()
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
+def with_credentials(place: Path, environ: Mapping[str, str]) -> Mapping[str, str]:
+    """Return the environment of a command: as root the credential store stands in for systemd,
+    which hands the daemon's credentials to the daemon alone.
+
+    With another configuration than the installation's only the keys come from there, and only
+    when the environment has none.
+    """
+    store = SYSTEM_CREDENTIALS
+    if environ.get(CREDENTIALS_VARIABLE) or os.geteuid() != 0 or not store.is_dir():
+        return environ
+    if place == SYSTEM_PATH:
+        return {**environ, CREDENTIALS_VARIABLE: str(store)}
+    found = {name.upper(): _credential(store / name) for name in Secrets.model_fields}
+    return {name: text for name, text in found.items() if text} | dict(environ)
 
 
 def load(path: Path | None, environ: Mapping[str, str], *, keys: bool = True) -> Config:
@@ -122,7 +170,8 @@ def _read(path: Path) -> dict[str, Any]:
         raw = path.read_bytes()
     except FileNotFoundError:
         raise ConfigError(
-            f"{path}: there is no such file; give --config PATH or set {CONFIG_VARIABLE}"
+            f"{path}: there is no such file; give --config PATH or set {CONFIG_VARIABLE} "
+            f"(an installation has {SYSTEM_PATH})"
         ) from None
     except PermissionError:
         raise ConfigError(
@@ -199,7 +248,7 @@ def _override(draft: Draft, variable: str, text: str) -> None:
 
 def _apply_credentials(draft: Draft, environ: Mapping[str, str]) -> None:
     """Lay systemd's credentials over the file and the environment."""
-    if folder := environ.get("CREDENTIALS_DIRECTORY"):
+    if folder := environ.get(CREDENTIALS_VARIABLE):
         for name, dotted in CREDENTIALS.items():
             info = known_key(dotted)
             if info is not None and (text := _credential(Path(folder) / name)):
@@ -258,7 +307,7 @@ def _as_number(text: str, *, whole: bool) -> int | Decimal | str:
 
 def _secrets(environ: Mapping[str, str]) -> Secrets:
     """The keys: a systemd credential wins over an environment variable; empty is missing."""
-    folder = environ.get("CREDENTIALS_DIRECTORY")
+    folder = environ.get(CREDENTIALS_VARIABLE)
     values: dict[str, str] = {}
     for name in Secrets.model_fields:
         text = environ.get(name.upper(), "")
@@ -283,15 +332,20 @@ def _credential(path: Path) -> str:
 
 
 def _place_state(draft: Draft, environ: Mapping[str, str], base: Path) -> None:
-    """Make state_dir absolute; systemd's folder stands in for the default one."""
+    """Make state_dir absolute; the default is systemd's folder where there is one, and that of
+    the installation beside the installation's configuration.
+    """
     table = draft.data.setdefault("daemon", {})
     if not isinstance(table, dict):
         return
     given = table.get("state_dir", "./var")
     if not isinstance(given, str):
         return
-    if given in {"./var", "var"} and environ.get("STATE_DIRECTORY"):
-        given = environ["STATE_DIRECTORY"].partition(":")[0]
+    if given in {"./var", "var"}:
+        if environ.get("STATE_DIRECTORY"):
+            given = environ["STATE_DIRECTORY"].partition(":")[0]
+        elif base == SYSTEM_PATH.parent:
+            given = SYSTEM_STATE
     if given:
         table["state_dir"] = str(base / Path(given).expanduser())
 

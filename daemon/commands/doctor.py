@@ -10,9 +10,9 @@ from rich.table import Table
 from rich.text import Text
 
 from daemon.commands.database_report import show_database
-from daemon.commands.options import ConfigOption, JsonOption, read_config
+from daemon.commands.options import ConfigOption, JsonOption, load_for_command, read_config
 from daemon.commands.tables import console, show
-from daemon.config import ConfigError, load, locate
+from daemon.config import ConfigError, locate
 from daemon.config_sections import LogConfig
 from daemon.doctor import configuration_file, diagnose
 from daemon.findings import Finding, fault
@@ -46,7 +46,7 @@ def doctor(
         is_good = show_database(read_config(config, keys=False), as_json=as_json)
         raise typer.Exit(int(not is_good))
     try:
-        settings = load(config, os.environ, keys=False)
+        settings = load_for_command(config)
     except ConfigError as error:
         found = [fault("configuration", str(error), "correct it and run `upbitd doctor` again")]
     else:

@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from daemon.commands.options import ConfigOption, JsonOption, fail
-from daemon.config import Config, ConfigError, from_mapping, load, locate
+from daemon.commands.options import ConfigOption, JsonOption, fail, load_for_command
+from daemon.config import Config, ConfigError, from_mapping, locate
 from jobs.untrusted import clean
 
 TIMEOUT_S: Final = 5.0
@@ -61,7 +61,7 @@ def _settings(path: Path | None, *, optional: bool) -> Config:
     try:
         if optional and path is None and not locate(None, os.environ).exists():
             return from_mapping({}, os.environ, keys=False)
-        return load(path, os.environ, keys=False)
+        return load_for_command(path)
     except ConfigError as error:
         fail(str(error), UNREACHABLE)
 

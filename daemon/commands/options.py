@@ -7,7 +7,16 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from daemon.config import CONFIG_VARIABLE, Config, ConfigError, load
+from daemon.commands.operator import operator
+from daemon.config import (
+    CONFIG_VARIABLE,
+    SYSTEM_PATH,
+    Config,
+    ConfigError,
+    load,
+    locate,
+    with_credentials,
+)
 from daemon.log_lines import JOURNAL, is_journal, with_priority
 from jobs.untrusted import clean
 
@@ -17,22 +26,29 @@ ConfigOption = Annotated[
     Path | None,
     typer.Option(
         "--config",
-        help=f"The configuration file; ${CONFIG_VARIABLE}, else ./config.toml unless given.",
+        help=f"The configuration file; ${CONFIG_VARIABLE}, ./config.toml, else {SYSTEM_PATH}.",
         show_default=False,
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
-def read_config(path: Path | None, *, keys: bool = True) -> Config:
+def read_config(path: Path | None, *, keys: bool = True, as_daemon: bool = False) -> Config:
     """Return the configuration, or end the command with exit code 2 and one line.
 
-    With `keys=False` missing API keys are no fault: the command needs none.
+    With `keys=False` missing API keys are no fault: the command needs none. The daemon gets its
+    keys from its supervisor alone.
     """
     try:
-        return load(path, os.environ, keys=keys)
+        return load(path, os.environ, keys=keys) if as_daemon else load_for_command(path, keys=keys)
     except ConfigError as error:
         fail(str(error), BAD_CONFIGURATION)
+
+
+def load_for_command(path: Path | None, *, keys: bool = False) -> Config:
+    """Return the configuration as a command of a person sees it. Raises ConfigError."""
+    operator()  # remembered while it is known who we are
+    return load(path, with_credentials(locate(path, os.environ), os.environ), keys=keys)
 
 
 def fail(message: str, code: int = 1) -> NoReturn:

@@ -20,6 +20,8 @@ from daemon.live_start import (
     unknown_stakes,
 )
 
+MOST_PORT = 65535
+
 DemoConfigOption = Annotated[
     Path | None,
     typer.Option(
@@ -50,7 +52,7 @@ def run(
     """
     from daemon.app import main  # the other commands start faster without it
 
-    settings = read_config(config)
+    settings = read_config(config, as_daemon=True)
     _confirm_live(settings, is_given=live_confirmed)
     raise typer.Exit(main(settings, os.environ))
 
@@ -84,7 +86,9 @@ def _stakes(config: Config) -> Stakes:
 
 
 def sandbox(
-    port: Annotated[int, typer.Option(help="The port; 0 takes any free one.")] = 8788,
+    port: Annotated[
+        int, typer.Option(min=0, max=MOST_PORT, help="The port; 0 takes any free one.")
+    ] = 8788,
     data: Annotated[
         Path | None, typer.Option(help="A folder of recordings to replay instead of ours.")
     ] = None,
@@ -107,9 +111,13 @@ def sandbox(
 def demo(
     duration: Annotated[
         float | None,
-        typer.Option(help="Stop after so many seconds, print a summary and check what was done."),
+        typer.Option(
+            min=1.0, help="Stop after so many seconds, print a summary and check what was done."
+        ),
     ] = None,
-    port: Annotated[int, typer.Option(help="The health port; 0 takes any free one.")] = 8787,
+    port: Annotated[
+        int, typer.Option(min=0, max=MOST_PORT, help="The health port; 0 takes any free one.")
+    ] = 8787,
     data: Annotated[
         Path | None, typer.Option(help="A folder of recordings to replay instead of ours.")
     ] = None,

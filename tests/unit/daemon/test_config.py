@@ -1,6 +1,8 @@
 """config.toml, the environment and credentials: what is taken, and how each fault is said."""
 
+import os
 import re
+import shutil
 import tomllib
 from datetime import date, timedelta
 from decimal import Decimal
@@ -8,7 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from daemon.config import Config, ConfigError, from_mapping, load, locate, secrets_in
+from daemon import config as config_module
+from daemon.config import (
+    Config,
+    ConfigError,
+    from_mapping,
+    load,
+    locate,
+    secrets_in,
+    with_credentials,
+)
 from daemon.config_sections import CREDENTIALS
 from daemon.config_values import Markets, secrets_of
 from jobs.gemini.model import Usage
@@ -665,3 +676,67 @@ def test_a_configuration_cannot_be_changed(file: Path) -> None:
     config = read(file, "")
     with pytest.raises(ValueError, match="frozen"):
         config.database.pool_min = 3
+
+
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An installation as the README makes it, in a folder; we stand in another one."""
+    for name, place in (("SYSTEM_PATH", "etc/upbitd/config.toml"), ("SYSTEM_CREDENTIALS", "store")):
+        monkeypatch.setattr(config_module, name, tmp_path / place)
+    monkeypatch.setattr(config_module, "SYSTEM_STATE", str(tmp_path / "lib"))
+    (tmp_path / "etc" / "upbitd").mkdir(parents=True)
+    shutil.copy(SHIPPED, tmp_path / "etc" / "upbitd")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    return tmp_path
+
+
+def test_the_installation_is_found_where_nothing_nearer_is(installed: Path) -> None:
+    """Every command after the README's ten lines ended with "no such file" (fault I1)."""
+    place = installed / "etc" / "upbitd" / "config.toml"
+    assert locate(None, {}) == place
+    assert load(None, {}, keys=False).daemon.state_dir == installed / "lib"
+    assert load(place, {}, keys=False).daemon.state_dir == installed / "lib"
+    given = {"STATE_DIRECTORY": "/srv/state:/srv/other"}
+    assert load(None, given, keys=False).daemon.state_dir == Path("/srv/state")
+    Path("config.toml").touch()
+    assert locate(None, {}) == Path("config.toml")
+    assert load(None, {}, keys=False).daemon.state_dir == installed / "here" / "var"
+
+
+def test_the_program_s_own_sample_stands_behind_the_installation(
+    installed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The README's lines are typed in /opt/upbitd, where a config.toml lies."""
+    monkeypatch.chdir(SHIPPED.parent)
+    assert locate(None, {}) == installed / "etc" / "upbitd" / "config.toml"
+    (installed / "etc" / "upbitd" / "config.toml").unlink()
+    assert locate(None, {}) == Path("config.toml")
+
+
+def test_a_closed_folder_is_no_missing_file(installed: Path) -> None:
+    def closed(self: Path, **_: object) -> os.stat_result:
+        raise PermissionError(13, "Permission denied", str(self))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, "stat", closed)
+        assert config_module._is_there(installed / "etc")
+
+
+def test_as_root_the_credential_store_stands_in_for_systemd(
+    installed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Live commands had no way to the keys but a command line (security review, 12)."""
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    place = installed / "etc" / "upbitd" / "config.toml"
+    assert with_credentials(place, {}) == {}
+    (installed / "store").mkdir()
+    (installed / "store" / "upbit_access_key").write_text("ACCESS\n")
+    (installed / "store" / "health_token").write_text("a token of the installation\n")
+    assert with_credentials(place, {}) == {"CREDENTIALS_DIRECTORY": str(installed / "store")}
+    other = with_credentials(Path("config.toml"), {"UPBIT_SECRET_KEY": "mine"})
+    assert other == {"UPBIT_ACCESS_KEY": "ACCESS", "UPBIT_SECRET_KEY": "mine"}
+    own = {"CREDENTIALS_DIRECTORY": "/run/credentials/upbitd.service"}
+    assert with_credentials(place, own) == own
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert with_credentials(place, {}) == {}
