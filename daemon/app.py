@@ -25,7 +25,7 @@ from daemon.controls import Controls
 from daemon.cooldowns import GateKeeper, restore_gates
 from daemon.database import PoolOptions, open_database
 from daemon.embedded import EmbeddedPostgres
-from daemon.embedded_home import EmbeddedError
+from daemon.embedded_home import EmbeddedError, refuse_nobody
 from daemon.event_metrics import count_events
 from daemon.halt_monitor import HaltMonitor, status_line, watch_halt
 from daemon.hooks import make_hook
@@ -130,7 +130,10 @@ def main(config: Config, environ: Mapping[str, str]) -> int:
             url, server = config.database.url, None
             if url == EMBEDDED:
                 # from the main thread and before the loop: it ends with the thread that made it
-                server = EmbeddedPostgres(config.daemon.state_dir / "postgres")
+                root = config.daemon.state_dir / "postgres"
+                if config.trading.mode == "live" and _note(config) is None:
+                    refuse_nobody(root / "data")
+                server = EmbeddedPostgres(root)
                 url = stack.enter_context(server).url
             host = Host(config=config, environ=environ, logs=logs, database_url=url, server=server)
             return asyncio.run(serve(host))

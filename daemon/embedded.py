@@ -7,7 +7,6 @@ import contextlib
 import ctypes
 import fcntl
 import os
-import shutil
 import signal
 import subprocess
 import threading
@@ -24,12 +23,18 @@ from loguru import logger
 
 from daemon.embedded_home import (
     PORT,
+    PR_SET_PDEATHSIG,
     SOCKET_NAME,
+    Account,
     DataDirectoryBusy,
+    DirectoryLocked,
     EmbeddedError,
+    acting_as,
     choose_account,
     find_binaries,
     make_root,
+    open_own,
+    remove_tree,
     socket_directory,
 )
 from jobs.errors import Permanent
@@ -47,12 +52,14 @@ SETTINGS: Mapping[str, str] = {
     "log_destination": "stderr",
     "shared_preload_libraries": "pg_stat_statements",
 }
+LOCK_NAME = "owner.lock"
+BY_COMMANDS = "commands"
+"""The note in the lock of a server that commands share (daemon/embedded_shared.py)."""
 LOG_LIMIT_BYTES = 10_000_000
 LOCK_GRACE_S = 1.0  # an owner that was just killed still holds its lock for a moment
 POLL_S = 0.02
 WATCH_S = 0.2
 LONGEST_RESTART_WAIT_S = 5.0
-PR_SET_PDEATHSIG = 1
 
 
 class EmbeddedPostgres:
@@ -70,6 +77,7 @@ class EmbeddedPostgres:
         account: str | None = None,
         settings: Mapping[str, str] | None = None,
         die_with_parent: bool = True,
+        note: str = "",
     ) -> None:
         self._root = root.absolute()
         self._data = self._root / "data"
@@ -77,6 +85,8 @@ class EmbeddedPostgres:
         self._account_name = account
         self._settings = {**SETTINGS, **(settings or {})}
         self._die_with_parent = die_with_parent
+        self._note = note
+        self._account: Account | None = None
         self._sockets = self._root
         self._binaries = Path()
         self._identity: dict[str, Any] = {}
@@ -115,7 +125,7 @@ class EmbeddedPostgres:
         """
         deadline = time.monotonic() + timeout_s
         drop_libpq_variables()
-        self._settle()
+        self._settle(deadline)
         try:
             self._create_cluster()
             self._await_vacancy(deadline)
@@ -136,7 +146,8 @@ class EmbeddedPostgres:
                     break
         if self._lock is not None:
             if self._sockets != self._root:
-                with contextlib.suppress(OSError):  # gone, or somebody else put something there
+                # gone, or somebody else put something there
+                with contextlib.suppress(OSError), acting_as(self._account):
                     self._sockets.rmdir()
             self._lock.close()
             self._lock = None
@@ -163,37 +174,38 @@ class EmbeddedPostgres:
                     "our own Postgres does not start"
                 )
 
-    def _settle(self) -> None:
+    def _settle(self, deadline: float) -> None:
         """Find out whom to run as and where, and become the directory's one owner."""
-        account = choose_account(self._account_name, self._data)
+        account = self._account = choose_account(self._account_name, self._data)
         make_root(self._root, account)
-        self._lock = self._take_lock()
+        self._lock = self._take_lock(deadline)
         self._binaries = find_binaries(self._root, account)
         self._sockets = socket_directory(self._root, account)
         if account is not None:
             self._identity = {"user": account.uid, "group": account.gid, "extra_groups": ()}
 
-    def _take_lock(self) -> IO[str]:
-        lock = (self._root / "owner.lock").open("a+")
+    def _take_lock(self, deadline: float) -> IO[str]:
+        path = self._root / LOCK_NAME
+        lock = os.fdopen(open_own(path, os.O_RDWR | os.O_APPEND, self._account), "a+")
         grace = time.monotonic() + LOCK_GRACE_S
         while True:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
-                if time.monotonic() > grace:
+                is_command = _holder(lock).endswith(BY_COMMANDS) and self._note != BY_COMMANDS
+                if time.monotonic() > (deadline if is_command else grace):
                     raise self._busy(lock) from None
                 time.sleep(POLL_S)
         lock.truncate(0)
-        lock.write(str(os.getpid()))
+        lock.write(f"{os.getpid()} {self._note}".strip())
         lock.flush()
         return lock
 
     def _busy(self, lock: IO[str]) -> DataDirectoryBusy:
         with lock:
-            lock.seek(0)
-            owner = lock.read().strip() or "unknown"
-        return DataDirectoryBusy(
+            owner = _holder(lock) or "unknown"
+        return DirectoryLocked(
             f"{self._root} is in use by process {owner}: stop that daemon, or give this one a "
             "daemon.state_dir of its own"
         )
@@ -203,7 +215,7 @@ class EmbeddedPostgres:
         if (self._data / "PG_VERSION").exists():
             return
         partial = self._root / "partial-data"
-        shutil.rmtree(partial, ignore_errors=True)
+        remove_tree(self._root, partial.name)
         initdb = self._binaries / "initdb"
         command = [str(initdb), "-D", str(partial), "-U", "postgres", "--auth=trust"]
         command += ["-E", "UTF8", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
@@ -213,7 +225,8 @@ class EmbeddedPostgres:
         )
         if made.returncode != 0:
             raise EmbeddedError(f"initdb failed in {self._root}: {_tail(made.stderr)}")
-        partial.rename(self._data)
+        with acting_as(self._account):
+            partial.rename(self._data)
 
     def _how(self) -> dict[str, Any]:
         # a LANG that names a locale which is not installed would make initdb fail
@@ -251,9 +264,7 @@ class EmbeddedPostgres:
         quoted = str(self._sockets).replace('"', '""')
         for name, value in (*self._settings.items(), ("unix_socket_directories", f'"{quoted}"')):
             command += ["-c", f"{name}={value}"]
-        if self._log.exists() and self._log.stat().st_size > LOG_LIMIT_BYTES:
-            self._log.replace(self._log.with_suffix(".log.1"))
-        with self._log.open("ab") as log, warnings.catch_warnings():
+        with self._open_log() as log, warnings.catch_warnings():
             # Python 3.12 warns of forking beside threads; the hook below only makes system calls
             warnings.simplefilter("ignore", DeprecationWarning)
             self._process = subprocess.Popen(  # noqa: S603 (our own binary, no shell)
@@ -265,13 +276,21 @@ class EmbeddedPostgres:
                 **self._how(),
             )
 
+    def _open_log(self) -> IO[bytes]:
+        """The server's log, to be written on; a long one makes way for a new one."""
+        with contextlib.suppress(OSError), acting_as(self._account):
+            if self._log.lstat().st_size > LOG_LIMIT_BYTES:
+                self._log.replace(self._log.with_suffix(".log.1"))
+        return os.fdopen(open_own(self._log, os.O_WRONLY | os.O_APPEND, self._account), "ab")
+
     def _clear_stale_locks(self) -> None:
         """Remove lock files whose process id now belongs to a stranger (reboot, container)."""
         for lock in (self._data / "postmaster.pid", self._sockets / f"{SOCKET_NAME}.lock"):
             with contextlib.suppress(OSError, ValueError, IndexError):
-                pid = int(lock.read_text().split()[0])
+                pid = int(_read_plain(lock).split()[0])
                 if Path("/proc", str(pid)).exists():  # a dead one is left to Postgres itself
-                    lock.unlink()
+                    with acting_as(self._account):
+                        lock.unlink()
 
     def _await_answer(self, deadline: float) -> None:
         while self._process is not None and self._process.poll() is None:
@@ -286,8 +305,21 @@ class EmbeddedPostgres:
                 raise EmbeddedError(str(exc)) from exc
             else:
                 return
-        tail = _tail(self._log.read_bytes())
+        with acting_as(self._account):
+            tail = _tail(self._log.read_bytes())
         raise EmbeddedError(f"Postgres stopped at its start; {self._log} ends with: {tail}")
+
+
+def _read_plain(file: Path) -> str:
+    """What a short file holds; no link is followed."""
+    with os.fdopen(os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)) as opened:
+        return opened.read(100)
+
+
+def _holder(lock: IO[str]) -> str:
+    """What the holder of the lock wrote into it: its process id, and its note."""
+    lock.seek(0)
+    return lock.read().strip()
 
 
 def drop_libpq_variables() -> None:

@@ -1,5 +1,7 @@
 """Where our own Postgres may live: the account it runs as, its binaries and its directories."""
 
+import contextlib
+import ctypes
 import hashlib
 import importlib.util
 import os
@@ -7,17 +9,23 @@ import pwd
 import shutil
 import stat
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from daemon.modes import make_folders, open_tree
 
-ACCOUNTS = ("upbitd", "nobody")
+NOBODY = "nobody"
+ACCOUNTS = ("upbitd", NOBODY)
 """Accounts tried, in this order, when we are root: Postgres refuses to run as root."""
 
 PORT = 5432
 SOCKET_PATH_BYTES = 107  # sun_path of sockaddr_un, without its closing NUL
 SOCKET_NAME = f".s.PGSQL.{PORT}"
+NOT_COPIED = ("*.a",)
+FOLDERS_NOT_COPIED = frozenset({"include", "pgxs", "__pycache__"})
+PR_SET_PDEATHSIG, PR_GET_PDEATHSIG = 1, 2
 
 
 class EmbeddedError(RuntimeError):
@@ -26,6 +34,10 @@ class EmbeddedError(RuntimeError):
 
 class DataDirectoryBusy(EmbeddedError):
     """Somebody else owns this data directory, or a Postgres still runs on it."""
+
+
+class DirectoryLocked(DataDirectoryBusy):
+    """Another process holds the directory's lock."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,8 +70,102 @@ def choose_account(name: str | None, data: Path) -> Account | None:
     )
 
 
+def refuse_nobody(data: Path) -> None:
+    """Raise EmbeddedError when Postgres would run as an account that strangers share.
+
+    Everything that runs as `nobody` is then its superuser, and may write a trader's settings and
+    signals (security review, 15).
+    """
+    account = choose_account(None, data)
+    if account is not None and account.name == NOBODY:
+        raise EmbeddedError(
+            f"in live mode Postgres does not run as {NOBODY}, which other programs run as, too: "
+            "create an account with `useradd --system upbitd` (and `chown -R upbitd` what is below "
+            f"{data.parent}), or start as a normal user"
+        )
+
+
+@contextmanager
+def acting_as(account: Account | None) -> Iterator[None]:
+    """Do what the block does with the account's rights and no more, when we are root.
+
+    The directory is the account's own: whoever has taken the account may put a link there that
+    leads to /etc/shadow. The kernel then refuses what root would have followed. Of the whole
+    process, for as long as the block takes; never around the start of a program.
+    """
+    if account is None:
+        yield
+        return
+    groups = os.getgroups()
+    death_signal = _death_signal()
+    os.setgroups([])
+    os.setegid(account.gid)
+    os.seteuid(account.uid)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
+        os.setgroups(groups)
+        if death_signal:  # a change of credentials forgets it
+            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, death_signal, 0, 0, 0)
+
+
+def _death_signal() -> int:
+    found = ctypes.c_int()
+    ctypes.CDLL(None).prctl(PR_GET_PDEATHSIG, ctypes.byref(found), 0, 0, 0)
+    return found.value
+
+
+def open_own(path: Path, flags: int, account: Account | None) -> int:
+    """Open a file of our own directory, which is made when it is not there; return its descriptor.
+
+    Raises EmbeddedError when something else stands in its place: a link, a pipe, another's file.
+    """
+    flags |= os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    with acting_as(account):
+        _drop_file_of_root(path, account)
+        try:
+            descriptor = os.open(path, flags, 0o600)
+        except OSError as exc:
+            raise EmbeddedError(f"{path} cannot be opened ({exc.strerror}): remove it") from exc
+    found, uid = os.fstat(descriptor), account.uid if account else os.geteuid()
+    if not stat.S_ISREG(found.st_mode) or found.st_uid != uid or found.st_nlink != 1:
+        os.close(descriptor)
+        raise EmbeddedError(f"{path} should be a file of {_name(uid)} alone: remove it")
+    return descriptor
+
+
+def _drop_file_of_root(path: Path, account: Account | None) -> None:
+    """Earlier releases made lock and log as root: they are made anew."""
+    with contextlib.suppress(OSError):
+        found = path.lstat()
+        if account and found.st_uid == 0 and stat.S_ISREG(found.st_mode):
+            path.unlink()
+
+
+def remove_tree(root: Path, name: str) -> None:
+    """Remove the folder `name` in `root`, whoever made it, if it is there; follows no link."""
+    directory = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        shutil.rmtree(name, ignore_errors=True, dir_fd=directory)
+    finally:
+        os.close(directory)
+
+
 def _account(entry: pwd.struct_passwd) -> Account:
     return Account(name=entry.pw_name, uid=entry.pw_uid, gid=entry.pw_gid)
+
+
+def owner_of(directory: Path) -> Account | None:
+    """The account to act as below `directory`; None when we are no root, or it is root's own."""
+    if os.geteuid() != 0:
+        return None
+    try:
+        uid = directory.stat().st_uid
+    except OSError:
+        return None
+    return _account(pwd.getpwuid(uid)) if uid != 0 else None
 
 
 def make_root(root: Path, account: Account | None) -> None:
@@ -68,25 +174,42 @@ def make_root(root: Path, account: Account | None) -> None:
     Raises EmbeddedError when it is somebody else's or when the account cannot get there.
     """
     try:
-        make_folders(root)
+        _make_directories(root, account)
+        directory = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError as exc:
         raise EmbeddedError(f"{root} cannot be made ({exc.strerror}): choose another one") from exc
-    owner = root.stat().st_uid
-    uid = account.uid if account else os.geteuid()
-    if owner != uid:
-        if account is None or any(root.iterdir()):
-            raise EmbeddedError(
-                f"{root} belongs to {_name(owner)}, Postgres runs as {_name(uid)}: "
-                f"choose another directory, or `chown -R {_name(uid)} '{root}'`"
-            )
-        os.chown(root, account.uid, account.gid)
-    root.chmod(0o700)
+    try:
+        _take_directory(directory, root, account)
+    finally:
+        os.close(directory)
     if account and (blocked := obstacle(root, account)):
         raise EmbeddedError(
             f"{root} is out of reach for the account {account.name}, which Postgres runs as: "
             f"{blocked} is closed to it. Choose a directory such as /var/lib/upbitd, or "
             f"`chmod o+x '{blocked}'`"
         )
+
+
+def _make_directories(root: Path, account: Account | None) -> None:
+    """Make `root` and what is missing above it, with the account's rights below its own folder."""
+    there = next(each for each in (root, *root.parents) if os.path.lexists(each))
+    is_theirs = account is not None and there.lstat().st_uid == account.uid
+    with acting_as(account if is_theirs else None):
+        make_folders(root)
+
+
+def _take_directory(directory: int, root: Path, account: Account | None) -> None:
+    """Make sure that the open directory is the account's alone."""
+    owner = os.fstat(directory).st_uid
+    uid = account.uid if account else os.geteuid()
+    if owner != uid:
+        if account is None or os.listdir(directory):
+            raise EmbeddedError(
+                f"{root} belongs to {_name(owner)}, Postgres runs as {_name(uid)}: "
+                f"choose another directory, or `chown -R {_name(uid)} '{root}'`"
+            )
+        os.fchown(directory, account.uid, account.gid)
+    os.fchmod(directory, 0o700)
 
 
 def _name(uid: int) -> str:
@@ -139,18 +262,32 @@ def _package() -> Path:
 
 
 def _copy(package: Path, target: Path) -> None:
-    for old in target.parent.glob("binaries-*"):
-        shutil.rmtree(old)
+    """Copy the binaries: read with our rights, written with those of the directory's owner."""
+    root = target.parent
+    for old in root.glob("binaries-*"):
+        remove_tree(root, old.name)
     partial = target.with_name("partial-binaries")
-    shutil.rmtree(partial, ignore_errors=True)
-    skipped = shutil.ignore_patterns("include", "*.a", "pgxs", "__pycache__")
-    shutil.copytree(package, partial / package.name, ignore=skipped)
+    remove_tree(root, partial.name)
     # the binaries look for their libraries beside the package ($ORIGIN/../../../*.libs)
     libraries = package.with_name(f"{package.name}.libs")
-    if libraries.is_dir():
-        shutil.copytree(libraries, partial / libraries.name)
-    open_tree(partial)
-    partial.rename(target)
+    files = {
+        each.relative_to(package.parent): (each.read_bytes(), each.stat().st_mode)
+        for folder in (package, libraries)
+        for each in folder.rglob("*")
+        if each.is_file() and not any(map(each.match, NOT_COPIED)) and not _is_left_out(each)
+    }
+    with acting_as(owner_of(root)):
+        for name, (content, mode) in files.items():
+            place = partial / name
+            make_folders(place.parent)
+            place.write_bytes(content)
+            place.chmod(stat.S_IMODE(mode))
+        open_tree(partial)
+        partial.rename(target)
+
+
+def _is_left_out(file: Path) -> bool:
+    return not FOLDERS_NOT_COPIED.isdisjoint(file.parts)
 
 
 def socket_directory(root: Path, account: Account | None) -> Path:
@@ -167,7 +304,7 @@ def socket_directory(root: Path, account: Account | None) -> Path:
     uid = account.uid if account else os.geteuid()
     info = directory.lstat()
     if account and info.st_uid == 0 and not any(directory.iterdir()):
-        os.chown(directory, account.uid, account.gid)
+        os.chown(directory, account.uid, account.gid, follow_symlinks=False)
         info = directory.lstat()
     if not stat.S_ISDIR(info.st_mode) or info.st_uid != uid or info.st_mode & 0o077:
         raise EmbeddedError(

@@ -13,6 +13,7 @@ from daemon.commands.outbox import outbox
 from daemon.commands.session import NoDatabase, in_database, with_database
 from daemon.commands.tables import plain
 from daemon.config import Config
+from daemon.embedded_home import acting_as, owner_of
 from daemon.halt_monitor import KEYS, halt_incident
 from jobs.halt import BY_COMMAND, Halt, HaltLevel, halted_by_file, shown
 from jobs.store import positions as position_store
@@ -66,7 +67,8 @@ def resume(config: ConfigOption = None) -> None:
         if left.file is None or not left.own:
             fail(f"still halted: remove the file {left.file}")
         try:
-            left.file.unlink()
+            with acting_as(owner_of(left.file.parent)):
+                left.file.unlink()
         except OSError as exc:
             fail(f"still halted: remove the file {left.file} ({exc.strerror})")
         changed = True
@@ -128,7 +130,8 @@ def _halt_by_file(halt_file: Path, level: HaltLevel, reason: str, why: str) -> N
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     lines = (BY_COMMAND, operator(), shown(reason) or "", "")
     try:
-        descriptor = os.open(file, flags, 0o640)
+        with acting_as(owner_of(file.parent)):
+            descriptor = os.open(file, flags, 0o640)
     except FileExistsError:
         pass
     except OSError as exc:
