@@ -14,11 +14,11 @@ from daemon.commands.options import fail
 from daemon.config import Config
 from daemon.config_sections import LogConfig
 from daemon.database import PoolOptions, open_database
-from daemon.embedded import EmbeddedPostgres, address_at, drop_libpq_variables, prove_ours
-from daemon.embedded_home import EmbeddedError, choose_account, socket_directory
+from daemon.embedded import EmbeddedPostgres
+from daemon.embedded_home import EmbeddedError
+from daemon.embedded_shared import shared_server
 from daemon.logs import configure
 from jobs.errors import JobError
-from jobs.store.connecting import connect_blocking
 from jobs.store.db import Database
 
 T = TypeVar("T")
@@ -88,7 +88,6 @@ def address_for_command(config: Config, stack: ExitStack, *, create: bool = Fals
     """
     if config.database.url != EMBEDDED:
         return config.database.url
-    drop_libpq_variables()
     root = config.daemon.state_dir / "postgres"
     if create and not (root / "data" / "PG_VERSION").exists():
         return stack.enter_context(EmbeddedPostgres(root)).url
@@ -102,21 +101,9 @@ def _embedded_url(root: Path, stack: ExitStack) -> str:
             raise EmbeddedError(
                 f"there is no database below {root} yet: start the daemon with `upbitd run`"
             )
-        url = address_at(socket_directory(root, choose_account(None, root / "data")))
+        return stack.enter_context(shared_server(root))
     except PermissionError as error:
         raise EmbeddedError(
             f"{error.filename} is closed to this user: use the daemon's own account, "
             "for example `sudo -u upbitd upbitd ...`"
         ) from None
-    if not _answers(url, root / "data"):
-        return stack.enter_context(EmbeddedPostgres(root)).url
-    return url
-
-
-def _answers(url: str, data: Path) -> bool:
-    try:
-        with connect_blocking(url, connect_timeout=3) as connection:
-            prove_ours(connection, data)
-    except psycopg.OperationalError:
-        return False
-    return True
