@@ -163,7 +163,12 @@ def test_a_daemon_that_trades_for_real_refuses_nobody(tmp_path: Path, open_direc
     )
     done = subprocess.run(
         [sys.executable, "-m", "daemon", "run", "--config", str(path)],
-        env={**os.environ, "UPBIT_ACCESS_KEY": "x" * 40, "UPBIT_SECRET_KEY": "y" * 40},
+        env={
+            **os.environ,
+            "UPBIT_ACCESS_KEY": "x" * 40,
+            "UPBIT_SECRET_KEY": "y" * 40,
+            "UPBITD_LIVE_CONFIRMED": "1",
+        },
         check=False,
         capture_output=True,
         text=True,
@@ -171,4 +176,4 @@ def test_a_daemon_that_trades_for_real_refuses_nobody(tmp_path: Path, open_direc
     )
     assert done.returncode == 3
     assert "useradd --system upbitd" in done.stdout
-    assert not (open_directory / "state").exists()
+    assert not (open_directory / "state" / "postgres").exists()
