@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from daemon.config import Config
+from daemon.doctor_markets import markets
 from daemon.findings import Finding, fault, name_of, note, ok, warning
 from jobs.errors import JobError, Unauthorized
 from jobs.gates import Gates
@@ -94,6 +95,7 @@ async def upbit(config: Config, clock: Clock) -> list[Finding]:
         took_ms = (time.monotonic() - began) * 1000
         found = [ok(UPBIT, f"{config.upbit.base_url} answers in {took_ms:.0f} ms")]
         found.append(_skew(theirs, clock()))
+        found += await markets(config.trading, venue.client)
         if venue.keys is None:
             if config.trading.mode == "paper":
                 found.append(note(KEY, "none given; paper trading needs none"))

@@ -198,6 +198,7 @@ def _marks(resources: Resources) -> MarketMarks:
         notifier=base.notifier,
         held=partial(engaged_markets, base.database, (base.config.trading.mode,)),
         allow_warned=base.config.trading.allow_warned,
+        named=frozenset(base.config.trading.markets.names + base.config.trading.exclude),
     )
 
 

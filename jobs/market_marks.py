@@ -13,6 +13,7 @@ from typing import Protocol
 from loguru import logger
 
 from jobs.errors import JobError
+from jobs.selection import unknown_names
 from jobs.spec import Clock, Incident, Notifier
 from jobs.store import markets as market_store
 from jobs.store.alerts import open_incidents
@@ -36,7 +37,8 @@ class Exchange(Protocol):
 class MarketMarks:
     """The marks of all markets, asked for again when they are older than a minute.
 
-    `held` tells the markets that the account holds. Marks that cannot be had anew are trusted for
+    `held` tells the markets that the account holds, `named` are those of the configuration.
+    Marks that cannot be had anew are trusted for
     an hour; after that nobody knows whether a market is warned, and nobody enters.
     """
 
@@ -46,10 +48,12 @@ class MarketMarks:
     notifier: Notifier
     held: Callable[[], Awaitable[Collection[str]]]
     allow_warned: bool = False
+    named: frozenset[str] = frozenset()
     _marks: Mapping[str, Market] = field(default_factory=dict)
     _asked_at: datetime | None = None
     _stored: Mapping[str, Market] = field(default_factory=dict)
     _told: set[str] | None = None
+    _unknown: frozenset[str] = frozenset()
 
     async def current(self) -> Mapping[str, Market]:
         """Every listed market by its code. Raises what asking raises once nothing is trusted."""
@@ -80,6 +84,7 @@ class MarketMarks:
     async def watch(self) -> None:
         """Store what changed, and tell of warnings on what is held. Raises JobError."""
         marks = await self.current()
+        self._tell_unknown(marks)
         if marks != self._stored:
             await market_store.save(self.db, marks.values())
             self._stored = marks
@@ -92,6 +97,15 @@ class MarketMarks:
         for name in sorted(self._told - warned):
             await self.notifier.resolve(f"{KIND}:{name}")
         self._told = warned
+
+    def _tell_unknown(self, marks: Mapping[str, Market]) -> None:
+        unknown = unknown_names(self.named, marks)
+        for name, nearest in unknown.items():
+            if name not in self._unknown:
+                logger.bind(event="market.unknown", market=name, nearest=nearest).error(
+                    "The configuration names a market that the exchange does not list"
+                )
+        self._unknown = frozenset(unknown)
 
     def _is_younger_than(self, limit: timedelta) -> bool:
         if self._asked_at is None:

@@ -8,6 +8,7 @@ on, and no entry is made in it.
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from difflib import get_close_matches
 from typing import Protocol
 
 from jobs.spec import Clock
@@ -32,6 +33,15 @@ def choose(tickers: Sequence[Ticker], top: int | None) -> tuple[str, ...]:
         return tuple(sorted(ticker.market for ticker in tickers))
     ranked = sorted(tickers, key=lambda ticker: (-ticker.value_24h, ticker.market))
     return tuple(ticker.market for ticker in ranked[:top])
+
+
+def unknown_names(names: Collection[str], listed: Collection[str]) -> dict[str, str | None]:
+    """Those of `names` that are not `listed`, each with the listed one that it looks most like."""
+    return {
+        name: next(iter(get_close_matches(name, listed, 1)), None)
+        for name in names
+        if name not in listed
+    }
 
 
 async def nothing_engaged() -> frozenset[str]:

@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 from daemon import doctor as doctor_module
 from daemon.commands import doctor as command
 from daemon.config import Config, from_mapping
+from daemon.config_values import Markets
 from daemon.doctor import (
     configuration_file,
     database,
@@ -196,6 +197,7 @@ async def test_without_keys_only_the_public_part_is_asked(venue: Venue) -> None:
     assert [(each.subject, each.level) for each in found] == [
         ("Upbit", "ok"),
         ("clock", "ok"),
+        ("markets", "ok"),
         ("Upbit key", "note"),
     ]
 
@@ -479,3 +481,32 @@ async def test_the_doctor_keeps_the_transport_s_words(unused_url: str) -> None:
     assert found[-1].level == "fault"
     assert "Connect call failed" in found[-1].said
     assert "gemini.base_url" in str(found[-1].mend)
+
+
+async def test_markets_that_do_not_exist_are_named_with_the_nearest(venue: Venue) -> None:
+    config = venue_config(venue)
+    trading = config.trading.model_copy(
+        update={"markets": Markets(names=("KRW-BTC", "KRW-ETC2", "KRW-XPR")), "exclude": ("KRW-X",)}
+    )
+    venue.options(warned=["KRW-BTC"])
+    found = await upbit(config.model_copy(update={"trading": trading}), now)
+    about = [each for each in found if each.subject == "markets"]
+    assert [(each.level, each.said) for each in about] == [
+        ("fault", "KRW-ETC2 is not a market of the exchange"),
+        ("fault", "KRW-XPR is not a market of the exchange"),
+        ("warning", "KRW-X is not a market of the exchange"),
+        ("note", "KRW-BTC is under the exchange's warning and is not entered"),
+    ]
+    assert about[1].mend == "take it out of trading.markets, or write KRW-XRP"
+
+
+async def test_named_markets_that_exist_are_well(venue: Venue) -> None:
+    found = await upbit(venue_config(venue), now)
+    assert levels(found, "markets") == ["ok"]
+
+
+async def test_a_list_of_markets_that_does_not_come_hides_nothing_else(venue: Venue) -> None:
+    venue.fault(method="GET", path="/v1/market/all", action="answer", status=500)
+    found = await upbit(venue_config(venue), now)
+    assert levels(found, "markets") == ["fault"]
+    assert "fault" not in levels(found, "Upbit key")

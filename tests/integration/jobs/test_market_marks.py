@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 import pytest
 from fixtures.trading import Alerts, HandClock
@@ -17,6 +18,9 @@ from jobs.store.db import Database
 from jobs.store.tables import markets
 from jobs.upbit.client import UpbitClient, open_client
 from jobs.upbit.limits import LIMITS, Limit, Limiter
+
+if TYPE_CHECKING:
+    from loguru import Record
 
 XRP, ETH = "KRW-XRP", "KRW-ETH"
 UNHURRIED = {group: Limit(10_000) for group in LIMITS}
@@ -165,3 +169,14 @@ async def test_within_a_minute_the_exchange_is_asked_once(watched: Watched, venu
         await watched.marks.current()
     asked = venue.http.get("/sandbox/requests?path=/v1/market/all").json()
     assert len(asked) == 1
+
+
+async def test_a_configured_market_that_does_not_exist_is_named_once(
+    watched: Watched, log_records: "list[Record]"
+) -> None:
+    watched.marks.named = frozenset({XRP, "KRW-XPR", "KRW-QQQQQQ"})
+    for _ in range(3):
+        await watched.look()
+    told = [each["extra"] for each in log_records if each["extra"].get("event") == "market.unknown"]
+    assert sorted((each["market"], each["nearest"]) for each in told)[1] == ("KRW-XPR", XRP)
+    assert len(told) == 2
