@@ -31,6 +31,7 @@ SCHEMA_VERSION = 1
 FAILURES_TO_OPEN = 3
 OPEN_S = 5.0
 RECONNECT_S = 1.0
+LONGEST_REASON = 200
 PING_EVERY_S = 10.0
 PING_TIMEOUT_S = 5.0
 
@@ -96,6 +97,7 @@ class RedisTier:
         self._timeout_s = timeout_s
         self._breaker = breaker or Breaker()
         self._origin = uuid.uuid4().hex
+        self._refusals: set[str] = set()
 
     @property
     def is_down(self) -> bool:
@@ -113,6 +115,9 @@ class RedisTier:
             pipeline.get(self._key(name))
             pipeline.pttl(self._key(name))
         answers = await self._ask(pipeline.execute(raise_on_error=False))
+        for each in answers:
+            if isinstance(each, ResponseError):
+                self._refused("get", each)
         pairs = zip(names, answers[::2], answers[1::2], strict=True)
         return {name: found for name, body, left in pairs if (found := _found(body, left))}
 
@@ -131,6 +136,7 @@ class RedisTier:
         if changed:
             pipeline.publish(self._prefix, self._note(list(values)))
         await self._ask(pipeline.execute())
+        self._accepted()
 
     async def drop(self, name: str) -> None:
         """Forget it, everywhere."""
@@ -160,6 +166,9 @@ class RedisTier:
                         await self._hear(channel, on_change)
                     finally:
                         on_gap()
+            except ResponseError as exc:
+                self._refused("subscribe", exc)
+                await sleep(RECONNECT_S)
             except (RedisError, OSError):  # the breaker tells of it; TimeoutError is an OSError
                 await sleep(RECONNECT_S)
 
@@ -189,6 +198,21 @@ class RedisTier:
     def _key(self, name: str) -> str:
         return f"{self._prefix}:{name}"
 
+    def _refused(self, what: str, exc: ResponseError) -> None:
+        """Say once for each kind of refusal what Redis does not do for us."""
+        kind = type(exc).__name__
+        if kind not in self._refusals:
+            self._refusals.add(kind)
+            logger.bind(
+                event="cache.refused", what=what, error_type=kind, error=str(exc)[:LONGEST_REASON]
+            ).warning("The shared cache refuses, going on without it")
+
+    def _accepted(self) -> None:
+        """A write was taken: what was refused before would be news again."""
+        if self._refusals:
+            self._refusals.clear()
+            logger.bind(event="cache.accepted").info("The shared cache takes writes again")
+
     async def _ask(self, question: Awaitable[T]) -> T:
         if not self._breaker.admits():
             if asyncio.iscoroutine(question):
@@ -199,6 +223,7 @@ class RedisTier:
                 answer = await question
         except ResponseError as exc:  # full, or read-only: it works, and does not want this
             self._breaker.succeeded()
+            self._refused("put", exc)
             raise SharedTierDown from exc
         except (RedisError, OSError) as exc:  # TimeoutError is an OSError
             self._breaker.failed(exc)

@@ -14,6 +14,7 @@ import typer
 from fixtures.gemini import GeminiServer
 from fixtures.raw_http import Raw, RawServer
 from fixtures.venue import Venue
+from redis import Redis
 from typer.testing import CliRunner
 
 from daemon import doctor as doctor_module
@@ -286,8 +287,31 @@ async def test_an_embedded_database_is_made_by_the_first_run(tmp_path: Path) -> 
 
 
 async def test_redis_answers_or_is_not_used(redis_url: str) -> None:
-    assert [each.level for each in await redis(redis_url)] == ["ok"]
+    assert [each.level for each in await redis(redis_url)] == ["ok", "ok"]
     assert [each.level for each in await redis("")] == ["note"]
+
+
+async def test_a_redis_that_answers_and_takes_nothing_is_a_fault(redis_url: str) -> None:
+    with Redis.from_url(redis_url) as client:
+        client.config_set("maxmemory", 1)
+        try:
+            (found,) = bad(await redis(redis_url))
+        finally:
+            client.config_set("maxmemory", 0)
+    assert "OutOfMemoryError" in found.said
+    assert "maxmemory" in found.mend
+
+
+async def test_a_redis_that_lets_nobody_publish_is_a_fault(redis_url: str) -> None:
+    with Redis.from_url(redis_url) as client:
+        client.acl_setuser(
+            "mute", enabled=True, passwords=["+pw"], keys=["*"], commands=["+@all", "-publish"]
+        )
+        try:
+            (found,) = bad(await redis(redis_url.replace("unix://", "unix://mute:pw@")))
+        finally:
+            client.acl_deluser("mute")
+    assert "publish" in found.said
 
 
 @pytest.mark.parametrize(

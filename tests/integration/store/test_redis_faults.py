@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from fixtures.redis_server import running_redis
@@ -18,7 +19,10 @@ from redis import Redis
 from jobs.store import redis_tier
 from jobs.store.cache import Cache, Terms
 from jobs.store.redis_tier import Breaker, RedisTier, open_redis
-from jobs.store.shared_tier import Codec
+from jobs.store.shared_tier import Codec, SharedTierDown
+
+if TYPE_CHECKING:
+    from loguru import Record
 
 CODEC = Codec[Decimal](encode=str, decode=lambda _key, raw: Decimal(raw))
 ASKED = 30
@@ -243,3 +247,43 @@ async def test_a_channel_that_is_silent_is_tried(
             await gaps.get()
             task.cancel()
             await asyncio.wait([task])
+
+
+@contextmanager
+def no_memory(client: "Redis") -> Iterator[None]:
+    client.config_set("maxmemory", 1)
+    yield
+    client.config_set("maxmemory", 0)
+
+
+@contextmanager
+def replica(client: "Redis") -> Iterator[None]:
+    client.replicaof("127.0.0.1", 1)
+    yield
+    client.replicaof("no", "one")
+
+
+@pytest.mark.parametrize(
+    ("hurt", "kind"), [(no_memory, "OutOfMemoryError"), (replica, "ReadOnlyError")]
+)
+async def test_what_redis_refuses_is_said_once_and_so_is_its_end(
+    tmp_path: Path,
+    hurt: "Callable[[Redis], AbstractContextManager[None]]",
+    kind: str,
+    log_records: "list[Record]",
+) -> None:
+    def said() -> list[tuple[str, object]]:
+        wanted = ("cache.refused", "cache.accepted")
+        extras = [each["extra"] for each in log_records if each["extra"].get("event") in wanted]
+        return [(extra["event"], extra.get("error_type")) for extra in extras]
+
+    with client_of(tmp_path) as client:
+        async with open_redis(url_in(tmp_path)) as tier:
+            for _ in range(2):
+                with hurt(client):
+                    for _ in range(5):
+                        with pytest.raises(SharedTierDown):
+                            await tier.put("a", 1, 60)
+                await tier.put("a", 1, 60)
+    assert said() == [("cache.refused", kind), ("cache.accepted", None)] * 2
+    assert not any(each["extra"].get("state") == "open" for each in log_records)
