@@ -19,7 +19,7 @@ from daemon.alerts import Listeners, Origin, Outbox
 from daemon.background import Background
 from daemon.board import JobBoard
 from daemon.cache_report import report_hourly
-from daemon.config import Config, service_links
+from daemon.config import Config, ConfigError, service_links
 from daemon.config_values import is_loopback
 from daemon.controls import Controls
 from daemon.cooldowns import GateKeeper, restore_gates
@@ -139,7 +139,7 @@ def main(config: Config, environ: Mapping[str, str]) -> int:
             return asyncio.run(serve(host))
     except CannotStart as error:
         return _say_why(str(error), error.code)
-    except BadEnvironment as error:
+    except (BadEnvironment, ConfigError) as error:
         return _say_why(str(error), BAD_CONFIGURATION)
     except EmbeddedError as error:
         return _say_why(str(error), NO_DATABASE)

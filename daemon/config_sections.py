@@ -134,6 +134,7 @@ class DatabaseConfig(Section):
         Field(description='"read committed", "repeatable read" or "serializable"'),
     ] = "read committed"
     slow_query: Annotated[Duration, Field(description=DURATION)] = timedelta(milliseconds=100)
+    allow_clear: Annotated[bool, Field(description="true or false")] = False
 
     @model_validator(mode="after")
     def _pool_is_possible(self) -> Self:
@@ -150,6 +151,7 @@ class RedisConfig(Section):
         AfterValidator(redis_address),
         Field(description='"" for none, or redis://, rediss:// or unix://'),
     ] = ""
+    allow_clear: Annotated[bool, Field(description="true or false")] = False
 
 
 class UpbitConfig(Section):

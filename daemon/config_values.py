@@ -12,7 +12,7 @@ from decimal import Decimal
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qs, parse_qsl, unquote, urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BeforeValidator, Field
@@ -151,6 +151,42 @@ def database_address(value: str) -> str:
     if parts.scheme not in {"postgresql", "postgres"}:
         raise ValueError("neither embedded nor a postgresql:// URL")
     return value
+
+
+def postgres_in_clear(url: str) -> str | None:
+    """Name a host that libpq would speak to unverified or in clear; None when there is none.
+
+    Its default, sslmode=prefer, is in clear if the server says so, and never verified.
+    """
+    parts = urlsplit(url)
+    query = {key: values[-1] for key, values in parse_qs(parts.query).items()}
+    if query.get("sslmode") == "verify-full":
+        return None
+    named = [parts.netloc.rpartition("@")[2], query.get("host", ""), query.get("hostaddr", "")]
+    hosts = [_host(each) for text in named for each in text.split(",") if each]
+    return next((host for host in hosts if not _is_here(host)), None)
+
+
+def redis_in_clear(url: str) -> str | None:
+    """Name the host that Redis would be spoken to unverified or in clear; None when it is not."""
+    parts = urlsplit(url)
+    unverified = parse_qs(parts.query).get("ssl_cert_reqs", ["required"])[-1] != "required"
+    host = parts.hostname or ""
+    in_clear = parts.scheme == "redis" or (parts.scheme == "rediss" and unverified)
+    return host if in_clear and not _is_here(host) else None
+
+
+def _host(text: str) -> str:
+    """The host of `host:port`, `[address]:port` or a percent-encoded path."""
+    if text.startswith("["):
+        return text[1:].partition("]")[0]
+    name = unquote(text)
+    return name.partition(":")[0] if name.count(":") == 1 else name
+
+
+def _is_here(host: str) -> bool:
+    """Whether a database's host is this machine: a path, an abstract socket or loopback."""
+    return not host or host[0] in "/@" or is_loopback(host)
 
 
 def redis_address(value: str) -> str:

@@ -5,6 +5,7 @@ import os
 import shutil
 import stat
 import time
+import uuid
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import partial
@@ -12,6 +13,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 from redis.asyncio import Redis
+from redis.exceptions import ResponseError
 from sqlalchemy import text
 from sqlalchemy.exc import ProgrammingError
 
@@ -29,6 +31,7 @@ SPARE_CONNECTIONS = 10
 """For commands, migrations and whoever looks by psql."""
 OLDEST_SERVER = 140_000
 REDIS_S = 5.0
+REDIS_KEPT_MS = 10_000
 SYSTEMD_S = 5.0
 SYSTEMD_FOLDER = Path("/run/systemd/system")
 
@@ -106,7 +109,10 @@ async def _in_list(look: Callable[[], Finding]) -> list[Finding]:
 
 
 async def _environment(config: Config, environ: Mapping[str, str]) -> list[Finding]:
-    return await asyncio.to_thread(doctor_process.environment, config, environ)
+    return [
+        *await asyncio.to_thread(doctor_process.environment, config, environ),
+        *doctor_process.encryption(config),
+    ]
 
 
 def _configuration(config: Config) -> list[Finding]:
@@ -186,11 +192,29 @@ async def redis(url: str) -> list[Finding]:
     client: Redis = Redis.from_url(url, socket_timeout=REDIS_S, socket_connect_timeout=REDIS_S)
     async with client:
         await client.ping()
-    found = [ok("Redis", f"answers in {(time.monotonic() - began) * 1000:.1f} ms")]
+        found = [ok("Redis", f"answers in {(time.monotonic() - began) * 1000:.1f} ms")]
+        found += await _try_redis(client)
     if open_to_the_network(url):
         said = "takes no password and is not on this machine: others can write what is shown"
         found.append(warning("Redis", said, "set a password (requirepass) and use rediss://"))
     return found
+
+
+async def _try_redis(client: Redis) -> list[Finding]:
+    """Whether it does what the cache asks: keep a value, give it back, tell others."""
+    name = f"upbitd:doctor:{uuid.uuid4().hex}"
+    try:
+        await client.set(name, b"1", px=REDIS_KEPT_MS)
+        value = await client.get(name)
+        await client.publish(name, b"1")
+        await client.delete(name)
+    except ResponseError as exc:
+        mend = "see its maxmemory, ACL (keys and channels upbitd:*), disk and replication"
+        return [fault("Redis", f"refuses: {type(exc).__name__}: {exc}", mend)]
+    if value != b"1":
+        mend = "see its maxmemory-policy; the cache helps nobody so"
+        return [warning("Redis", "forgets at once what it was given", mend)]
+    return [ok("Redis", "takes, gives back and publishes")]
 
 
 def open_to_the_network(url: str) -> bool:

@@ -4,10 +4,10 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from daemon.config import Config, service_links
-from daemon.findings import Finding, fault, note, ok
-from daemon.network import check_network, proxies
-from jobs.http_clients import BadEnvironment
+from daemon.config import Config, ConfigError, service_links
+from daemon.findings import Finding, fault, note, ok, warning
+from daemon.network import in_clear, proxies, refuse_clear
+from jobs.http_clients import BadEnvironment, trust
 
 LOG = "log"
 ENVIRONMENT = "environment"
@@ -36,7 +36,8 @@ def log_file(config: Config) -> Finding:
 def environment(config: Config, environ: Mapping[str, str]) -> list[Finding]:
     """What variables of the environment change: proxies, trust, addresses, the database."""
     try:
-        check_network(config, environ)
+        proxies(config, environ)
+        trust(environ)
     except BadEnvironment as exc:
         return [fault(ENVIRONMENT, str(exc), "correct or unset the variable")]
     found = [
@@ -56,3 +57,17 @@ def environment(config: Config, environ: Mapping[str, str]) -> list[Finding]:
         effect = "is ignored: the database is our own" if is_ours else "adds to database.url"
         found.append(note(ENVIRONMENT, f"{names} {effect}"))
     return found or [ok(ENVIRONMENT, "changes nothing")]
+
+
+def encryption(config: Config) -> list[Finding]:
+    """Which of the databases is spoken to in clear over a network, refused or allowed."""
+    try:
+        refuse_clear(config)
+    except ConfigError as exc:
+        said, _, mend = str(exc).partition("; ")
+        return [fault(ENVIRONMENT, said, mend)]
+    mend = "use sslmode=verify-full or rediss://, and take allow_clear out"
+    return [
+        warning(ENVIRONMENT, f"{section}: {host} is spoken to in clear (allow_clear)", mend)
+        for section, host in in_clear(config).items()
+    ]

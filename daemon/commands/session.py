@@ -18,6 +18,7 @@ from daemon.embedded import EmbeddedPostgres
 from daemon.embedded_home import EmbeddedError
 from daemon.embedded_shared import shared_server
 from daemon.logs import configure
+from daemon.network import refuse_clear
 from jobs.errors import JobError
 from jobs.store.db import Database
 
@@ -87,6 +88,7 @@ def address_for_command(config: Config, stack: ExitStack, *, create: bool = Fals
     With `create` an embedded one that does not exist yet is made. Raises EmbeddedError.
     """
     if config.database.url != EMBEDDED:
+        refuse_clear(config)
         return config.database.url
     root = config.daemon.state_dir / "postgres"
     if create and not (root / "data" / "PG_VERSION").exists():

@@ -121,6 +121,17 @@ def test_a_variable_that_makes_calls_impossible_is_exit_two(
     assert f"{variable} = " in asked.stdout
 
 
+@pytest.mark.parametrize("command", [["run"], ["migrate", "status"], ["orders"]])
+def test_a_database_elsewhere_in_clear_is_exit_two(config: Path, command: list[str]) -> None:
+    url = "postgresql://me:s3cretpw@db.example/x?connect_timeout=1"
+    environ = {"UPBITD_DATABASE__URL": url, "UPBITD_SIGNALS__SOURCE": "rules"}
+    done = run(*command, "--config", str(config), environ=environ)
+    assert done.returncode == 2
+    said = done.stdout + done.stderr
+    assert "database.url: db.example would be spoken to in clear" in said
+    assert "s3cretpw" not in said
+
+
 def test_an_output_that_nobody_reads_ends_without_a_word(config: Path) -> None:
     reading, writing = os.pipe()
     os.close(reading)
