@@ -28,6 +28,7 @@ from daemon.embedded import EmbeddedPostgres
 from daemon.embedded_home import EmbeddedError, refuse_nobody
 from daemon.event_metrics import count_events
 from daemon.halt_monitor import HaltMonitor, status_line, watch_halt
+from daemon.hidden_process import hide_process
 from daemon.hooks import make_hook
 from daemon.last_words import LastWords
 from daemon.lead import Duty, claim_of, holder_name, lead_until_stopped
@@ -119,6 +120,7 @@ class Opened:
 def main(config: Config, environ: Mapping[str, str]) -> int:
     """Run the daemon and return its exit code; logging is taken over for that long."""
     logs = configure(config.log, config.sensitive(), journal_stream=environ.get(JOURNAL))
+    hide_process()
     faulthandler.enable()  # systemd's watchdog ends us with SIGABRT: say where every thread was
     try:
         with harmless_signals(logs), ExitStack() as stack:

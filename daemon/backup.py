@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +21,6 @@ from jobs.store.db import translated
 
 DUMP = b"PGDMP"
 """How every file of pg_dump's own format begins."""
-OWNER_ONLY = 0o600
 TABLE = re.compile(r"(?:dumping contents of|processing data for) table \"?([\w.]+)")
 OURS = """
 SELECT count(*) FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
@@ -47,9 +47,9 @@ def back_up(url: str, file: Path, told: Told) -> int:
 
     `file` appears when it is whole, readable by its owner alone. The daemon may run meanwhile.
     """
-    partial = file.with_name(f".{file.name}.partial")
+    partial = None
     try:
-        partial.touch(mode=OWNER_ONLY)
+        partial = _new_beside(file)
         command = ["--format=custom", "--no-owner", "--no-privileges", f"--file={partial}"]
         # it belongs to the server, not to the data
         command.append("--exclude-extension=pg_stat_statements")
@@ -60,8 +60,19 @@ def back_up(url: str, file: Path, told: Told) -> int:
     except OSError as exc:
         raise BackupError(f"{file} cannot be written: {exc.strerror}") from exc
     finally:
-        partial.unlink(missing_ok=True)
+        if partial is not None:
+            partial.unlink(missing_ok=True)
     return file.stat().st_size
+
+
+def _new_beside(file: Path) -> Path:
+    """Make an empty file for the owner alone; never one that somebody put there, nor a link's end.
+
+    mkstemp opens with O_CREAT, O_EXCL and O_NOFOLLOW.
+    """
+    descriptor, name = tempfile.mkstemp(".partial", f".{file.name}.", file.parent)
+    os.close(descriptor)
+    return Path(name)
 
 
 def restore(url: str, file: Path, told: Told) -> None:

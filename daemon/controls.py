@@ -22,6 +22,9 @@ APPLICATION_NAME = "upbitd-controls"
 RECONNECT_S = 0.5
 PING_EVERY_S = 10.0
 PING_TIMEOUT_S = 5.0
+FOLD_S = 0.05
+"""Any role of the database may notify: what comes faster is one look and one line."""
+MOST_NAMED = 10
 
 
 class Follower(Protocol):
@@ -75,9 +78,14 @@ class Controls:
             await connection.execute(f"LISTEN {job_controls.CHANNEL}".encode())
             await self._apply()
             while True:
-                async for note in connection.notifies(timeout=PING_EVERY_S):
-                    logger.bind(event="job.control", about=note.payload).info("a control changed")
+                notes = connection.notifies(timeout=PING_EVERY_S, stop_after=1)
+                if about := sorted({note.payload async for note in notes}):
+                    logger.bind(event="job.control", about=about[:MOST_NAMED]).info(
+                        "A control changed"
+                    )
                     await self._apply()
+                    await asyncio.sleep(FOLD_S)
+                    continue
                 async with asyncio.timeout(PING_TIMEOUT_S):  # a silent peer may be a dead one
                     await ping(connection)
 

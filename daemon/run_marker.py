@@ -5,6 +5,7 @@ its run has no end, and the next start on the same host tells of it.
 """
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -30,7 +31,7 @@ def process_name(pid: int | str = "self", proc: Path = PROC) -> str:
 
     A number alone comes again: in a container the next daemon has the same one.
     """
-    boot = (proc / "sys/kernel/random/boot_id").read_text("ascii").strip()
+    boot = _boot(proc)
     stat = (proc / str(pid) / "stat").read_text("utf-8", "replace")
     number, fields = stat.partition(" ")[0], stat.rpartition(")")[2].split()
     return f"{boot}:{number}:{fields[START_FIELD]}"
@@ -38,10 +39,27 @@ def process_name(pid: int | str = "self", proc: Path = PROC) -> str:
 
 def is_alive(name: str, proc: Path = PROC) -> bool:
     """Whether the process of that name still works on this machine."""
+    boot, _, rest = name.partition(":")
+    number = rest.partition(":")[0]
     try:
-        return process_name(name.split(":")[1], proc) == name
-    except (OSError, IndexError):
+        return process_name(number, proc) == name
+    except OSError:
+        # gone, or hidden from us: a hidden process can still be signalled by its own account
+        return number.isdecimal() and boot == _boot(proc) and _is_there(int(number))
+
+
+def _boot(proc: Path) -> str:
+    return (proc / "sys/kernel/random/boot_id").read_text("ascii").strip()
+
+
+def _is_there(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except (OSError, OverflowError):
         return False
+    return True
 
 
 @asynccontextmanager

@@ -4,6 +4,7 @@ Triggers notify, so that a change by psql or by another process counts like one 
 """
 
 import asyncio
+import time
 from collections.abc import Mapping
 from typing import Protocol
 
@@ -17,6 +18,7 @@ APPLICATION_NAME = "upbitd-settings"
 RECONNECT_S = 0.5
 PING_EVERY_S = 10.0
 PING_TIMEOUT_S = 5.0
+MOST_LINES_A_SECOND = 50
 
 
 class Ear(Protocol):
@@ -33,6 +35,27 @@ class Ear(Protocol):
     def hear(self) -> None:
         """Changes are heard of from now on."""
         ...
+
+
+class _Lines:
+    """The log lines of changes, so many a second: any role of the database may notify."""
+
+    def __init__(self) -> None:
+        self._second = 0
+        self._count = 0
+
+    def tell(self, note: psycopg.Notify) -> None:
+        """Write the line of one change, unless there were many in this second."""
+        second = int(time.monotonic())
+        if second != self._second:
+            self._second, self._count = second, 0
+        self._count += 1
+        log = logger.bind(event=note.channel.replace("_", ".", 1), key=note.payload)
+        level = "INFO" if note.channel == "settings_changed" else "DEBUG"
+        if self._count <= MOST_LINES_A_SECOND:
+            log.log(level, "a row changed")
+        elif self._count == MOST_LINES_A_SECOND + 1:
+            log.log(level, "many rows change; the others of this second are not told")
 
 
 async def listen(url: str, ears: Mapping[str, Ear], *, sleep: Sleep = asyncio.sleep) -> None:
@@ -57,11 +80,10 @@ async def _listen_once(url: str, ears: Mapping[str, Ear]) -> None:
             await connection.execute(f"LISTEN {channel}".encode())
         for ear in ears.values():
             ear.hear()
+        lines = _Lines()
         while True:
             async for note in connection.notifies(timeout=PING_EVERY_S):
                 ears[note.channel].invalidate()
-                logger.bind(event=note.channel.replace("_", ".", 1), key=note.payload).log(
-                    "INFO" if note.channel == "settings_changed" else "DEBUG", "a row changed"
-                )
+                lines.tell(note)
             async with asyncio.timeout(PING_TIMEOUT_S):  # a silent peer may be a dead one
                 await ping(connection)

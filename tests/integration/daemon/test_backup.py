@@ -46,6 +46,18 @@ def content(url: str) -> dict[str, list[object]]:
         return found | {"": [each for (each,) in shape]}
 
 
+def test_what_somebody_put_in_its_place_is_left_alone(tmp_path: Path, filled_dsn: str) -> None:
+    """A .partial file or link that others made was written into, and replaced the back-up."""
+    victim, theirs = tmp_path / "victim", tmp_path / ".all.dump.partial"
+    victim.write_text("untouched")
+    theirs.symlink_to(victim)
+    written = run(tmp_path, filled_dsn, "backup", str(tmp_path / "all.dump"))
+    assert written.exit_code == 0, written.output
+    assert victim.read_text() == "untouched"
+    assert theirs.is_symlink()
+    assert [each.name for each in tmp_path.glob(".*.partial")] == [theirs.name]
+
+
 def test_what_was_backed_up_is_what_is_restored(
     tmp_path: Path, filled_dsn: str, empty_dsn: str
 ) -> None:

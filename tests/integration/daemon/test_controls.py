@@ -57,6 +57,21 @@ async def test_a_change_reaches_the_leader_by_itself(database: Database, dsn: st
     listening.cancel()
 
 
+async def test_who_notifies_without_end_is_one_look_for_many(database: Database, dsn: str) -> None:
+    shift, controls = Shift(), Controls(database, dsn)
+    await controls.attach(shift)
+    listening = asyncio.create_task(controls.listen())
+    await shift.until_told()
+    async with await psycopg.AsyncConnection.connect(dsn) as other:
+        for number in range(300):  # all told at the commit
+            await other.execute(f"NOTIFY job_controls, 'noise {number}'".encode())
+    await job_controls.pause(database, ["orders"], paused=True, by="test")
+    while shift.paused[-1] != ["orders"]:
+        await shift.until_told()
+    assert len(shift.paused) < 100
+    listening.cancel()
+
+
 async def test_since_when_a_job_is_paused_survives_a_run_of_it(
     database: Database, dsn: str
 ) -> None:

@@ -155,11 +155,12 @@ def test_a_hooks_name_tells_targets_apart_and_no_secret() -> None:
     assert "secret" not in one.name
 
 
-def test_the_environment_for_programs_has_no_keys() -> None:
-    kept = hook_environment(
-        {"PATH": "/bin", "UPBITD_HEALTH__TOKEN": "x", "GEMINI_API_KEY": "x", "MY_TOKEN": "x"}
-    )
-    assert kept == {"PATH": "/bin"}
+def test_programs_get_what_is_harmless_and_nothing_else() -> None:
+    harmless = {"PATH": "/bin", "HOME": "/h", "LANG": "ko_KR.UTF-8", "LC_ALL": "C", "TZ": "UTC"}
+    secret = ("UPBITD_HEALTH__TOKEN", "GEMINI_API_KEY", "CREDENTIALS_DIRECTORY", "DATABASE_URL")
+    others = ("REDIS_URL", "MY_DSN", "HTTPS_PROXY", "LD_PRELOAD", "PYTHONPATH", "PGPASSWORD")
+    environ = harmless | dict.fromkeys(secret + others, "x")
+    assert hook_environment(environ) == harmless
 
 
 def test_apprise_must_be_installed_to_be_configured(monkeypatch: pytest.MonkeyPatch) -> None:
