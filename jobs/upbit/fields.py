@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 from jobs.errors import BadData
 from jobs.untrusted import LAST_INSTANT, clean, decode, to_decimal, to_instant
 
-__all__ = ["KST", "Fields", "Readable", "decode", "readable", "rows", "to_decimal"]
+__all__ = ["KST", "Fields", "Readable", "decode", "every", "readable", "rows", "to_decimal"]
 
 T = TypeVar("T")
 
@@ -29,9 +29,14 @@ _SHORT_OFFSET = re.compile(r"([+-]\d\d:\d)$")
 _LAST_MS = int(LAST_INSTANT.timestamp() * 1000)
 
 
-def rows(raw: object, parse: Callable[[object], T]) -> list[T]:
+def every(raw: object, parse: Callable[[object], T]) -> list[T]:
     """Parse every row of a JSON list. Raises BadData when it is no list or a row is bad."""
     return [parse(row) for row in _listed(raw)]
+
+
+def rows(raw: object, parse: Callable[[object], T]) -> list[T]:
+    """The readable rows of a JSON list, as `readable` finds them."""
+    return readable(raw, parse).rows
 
 
 def _listed(raw: object) -> list[object]:

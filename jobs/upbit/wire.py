@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Literal, cast, get_args
 
-from jobs.upbit.fields import Fields, rows, to_decimal
+from jobs.upbit.fields import Fields, every, to_decimal
 
 Side = Literal["bid", "ask"]
 OrdType = Literal["limit", "price", "market", "best"]
@@ -280,7 +280,7 @@ def parse_level(raw: object) -> Level:
 def parse_orderbook(raw: object) -> Orderbook:
     """Read a row of /orderbook; slots that are empty on both sides are left out."""
     row = Fields.of("orderbook", raw)
-    units = rows(row.raw.get("orderbook_units"), parse_level)
+    units = every(row.raw.get("orderbook_units"), parse_level)
     return Orderbook(
         market=row.market("market"),
         ts=row.instant_ms("timestamp"),
@@ -385,7 +385,7 @@ def parse_order(raw: object) -> Order:
         time_in_force=row.maybe_text("time_in_force"),
         smp_type=row.maybe_text("smp_type"),
         trades_count=row.count("trades_count"),
-        trades=None if trades is None else tuple(rows(trades, parse_trade)),
+        trades=None if trades is None else tuple(every(trades, parse_trade)),
     )
 
 

@@ -4,7 +4,7 @@ from decimal import Decimal
 import pytest
 
 from jobs.errors import BadData
-from jobs.upbit.fields import Fields, decode, rows, to_decimal
+from jobs.upbit.fields import Fields, decode, every, rows, to_decimal
 
 
 def fields(**raw: object) -> Fields:
@@ -100,3 +100,15 @@ def test_a_time_without_a_zone_is_in_the_zone_it_is_documented_in() -> None:
 def test_every_doubt_names_its_field(read: str, value: object) -> None:
     with pytest.raises(BadData, match=r"thing has no usable key"):
         getattr(fields(key=value), read)("key")
+
+
+def test_rows_leaves_odd_ones_out_and_every_does_not() -> None:
+    assert rows([1, "x"], _whole) == [1]
+    with pytest.raises(BadData):
+        every([1, "x"], _whole)
+
+
+def _whole(row: object) -> object:
+    if not isinstance(row, int):
+        raise BadData("no number")
+    return row
