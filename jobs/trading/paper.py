@@ -40,6 +40,7 @@ def new_uuid() -> str:
 def chance_of(market: str, rules: Rules) -> Chance:
     """Fees, totals and order types of `market` where orders follow `rules`."""
     fee = rules.fee(market)
+    taken = rules.order_types.get(market, frozenset({*BID_TYPES, *ASK_TYPES}))
     return Chance(
         market=market,
         bid_fee=fee,
@@ -48,8 +49,8 @@ def chance_of(market: str, rules: Rules) -> Chance:
         ask_min_total=ticks.min_total(market),
         max_total=ticks.max_total(market) or UNLIMITED,
         state="active",
-        bid_types=BID_TYPES,
-        ask_types=ASK_TYPES,
+        bid_types=tuple(form for form in BID_TYPES if form in taken),
+        ask_types=tuple(form for form in ASK_TYPES if form in taken),
     )
 
 

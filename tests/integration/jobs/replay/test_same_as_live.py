@@ -33,6 +33,7 @@ from jobs.store.db import Database
 from jobs.store.settings import Settings
 from jobs.trading.desk import Desk
 from jobs.trading.paper import PaperExchange
+from jobs.trading.venue_rules import Rules
 from jobs.trading.view import MarketView
 from jobs.upbit.wire import Orderbook, Ticker
 
@@ -131,12 +132,12 @@ class Live:
             return [dict(row) for row in (await conn.execute(select(table))).mappings()]
 
 
-async def opened(db: Database, tape: Tape, settings: Settings) -> Live:
+async def opened(db: Database, tape: Tape, settings: Settings, rules: Rules) -> Live:
     """The jobs on an empty database that knows the past."""
     clock = HandClock()
     clock.now = BEGIN
     quotes = TapeQuotes(tape=tape, clock=clock)
-    exchange = PaperExchange(db, quotes, clock=clock)
+    exchange = PaperExchange(db, quotes, clock=clock, rules=rules)
     desk = Desk(db=db, exchange=exchange, clock=clock, notifier=Alerts(), mode="paper")
     view = MarketView(db=db, exchange=exchange, quotes=quotes, clock=clock)
     for key in settings_store.SPECS:
@@ -168,11 +169,12 @@ async def opened(db: Database, tape: Tape, settings: Settings) -> Live:
     ("changes", "minutes"),
     [
         ({}, 40),
-        ({"entry_order": "market"}, 12),
+        ({"entry_order": "market", "entries_per_position": 3, "position_size_pct": 10}, 20),
+        ({"max_entry_deviation_pct": Decimal("0.04"), "max_spread_pct": Decimal("0.2")}, 30),
         ({"entry_order": "best", "exit_order": "best"}, 12),
         ({"entry_time_in_force": "post_only", "exit_order": "limit", "order_timeout_s": 40}, 25),
     ],
-    ids=["limit", "market", "best", "resting"],
+    ids=["limit", "market", "collar", "best", "resting"],
 )
 async def test_every_order_fill_position_and_won_is_the_same(
     database: Database, changes: dict[str, Any], minutes: int
@@ -180,16 +182,20 @@ async def test_every_order_fill_position_and_won_is_the_same(
     settings = replace(NERVOUS, **changes)
     until = BEGIN + minutes * MINUTE
     tape = Tape(read_files(DATA, MARKETS, since=BEGIN - HISTORY, until=until))
-    live = await opened(database, tape, settings)
+    # one market takes limit orders alone: its exits find that form
+    rules = Rules(order_types={"KRW-XRP": frozenset({"limit"})})
+    live = await opened(database, tape, settings, rules)
     for number in range(minutes):
         await live.minute(BEGIN + number * MINUTE)
 
     names = {market: market.lower() for market in MARKETS}
     feed = SourceFeed(tape=tape, source=Oracle(), names=names)
-    plan = Plan(since=BEGIN, until=until, settings=settings, slippage_bps=SLIPPAGE)
+    plan = Plan(since=BEGIN, until=until, settings=settings, slippage_bps=SLIPPAGE, rules=rules)
     trader = await play(tape, plan, feed)
 
-    assert len(trader.books.orders) >= minutes // 5, "too quiet to prove anything"
+    assert len(trader.books.orders) >= minutes // 6, "too quiet to prove anything"
+    if "max_spread_pct" in changes:
+        assert {"max_spread_pct", "max_entry_deviation_pct"} <= set(trader.refusals)
     if "order_timeout_s" in changes:
         assert {"done", "cancel"} <= {order.state.value for order in trader.books.orders}
     assert _signals_of(feed, trader) == await _live_signals(live)
