@@ -197,6 +197,10 @@ class Bar(Watch):
         """So many steps of the stage are done."""
         self._progress.update(self._task, completed=done)
 
+    def warn(self, line: str) -> None:
+        """Something that a person should know of the result."""
+        self._progress.console.print(f"note: {line}", markup=False, soft_wrap=True)
+
 
 class Lines(Watch):
     """A line on standard error for each tenth of a stage that takes longer than seconds."""
@@ -226,6 +230,10 @@ class Lines(Watch):
         if time.monotonic() - self._told_s >= self.QUIET_S:
             self._told_s = time.monotonic()
             typer.echo(f"{self._name}: {tenth}0 %", err=True)
+
+    def warn(self, line: str) -> None:
+        """Something that a person should know of the result."""
+        typer.echo(f"note: {line}", err=True)
 
 
 def register(app: typer.Typer) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -20,7 +20,7 @@ from jobs.errors import BadData, Transient
 from jobs.gates import Gates
 from jobs.halt import NOT_HALTED
 from jobs.replay import recorded
-from jobs.replay.days import TapeDays
+from jobs.replay.days import LONGEST_QUIET, TapeDays
 from jobs.replay.feed import SourceFeed
 from jobs.replay.null import judge, null_returns
 from jobs.replay.recording import read_files, read_table, stored_span
@@ -41,6 +41,7 @@ HISTORY = timedelta(days=6)
 """How much before the first instant is read, for indicators and the day's figures."""
 
 ASKED_AGAIN = 3
+MOST_HOLES = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +86,9 @@ class Watch:
     def step(self, done: int) -> None:
         """So many steps of the stage are done."""
 
+    def warn(self, line: str) -> None:
+        """Something that a person should know of the result."""
+
 
 async def make_report(
     config: Config, wanted: Wanted, db: Database | None, *, watch: Watch, pace: Pace
@@ -92,6 +96,11 @@ async def make_report(
     """Replay what is wanted. Raises BadData when there is nothing to replay."""
     tape = Tape(await _recording(config, wanted, db))
     plan = await _plan(config, wanted, db, tape)
+    holes = list(_holes(tape, plan, is_stored=wanted.data is None))
+    for line in holes[:MOST_HOLES]:
+        watch.warn(line)
+    if len(holes) > MOST_HOLES:
+        watch.warn(f"and {len(holes) - MOST_HOLES} more such stretches")
     names = {market: market for market in _order(config, wanted, tape)}
     days = await _days(config, wanted, db, tape)
     async with _source(config, wanted, db, plan) as source:
@@ -167,6 +176,19 @@ async def _days(config: Config, wanted: Wanted, db: Database | None, tape: Tape)
         since = day_of(tape.first) - count * DAY
         recorded = await read_table(db, tuple(tape.reels), DAY_UNIT, since=since, until=tape.end)
     return TapeDays(tape=tape, count=count, recorded=recorded)
+
+
+def _holes(tape: Tape, plan: Plan, *, is_stored: bool) -> Iterator[str]:
+    """The long stretches without a candle: minutes without a trade, or minutes not recorded."""
+    for market, reel in tape.reels.items():
+        for begin, end in reel.holes(LONGEST_QUIET):
+            if end <= plan.since or begin >= plan.until:
+                continue
+            mend = f": upbitd backfill --market {market} --from {begin:%FT%H:%MZ}"
+            yield (
+                f"{market} has no candle from {begin:%F %H:%M} to {end:%F %H:%M} UTC; it is "
+                f"played as time without a trade{mend if is_stored else ''}"
+            )
 
 
 async def _plan(config: Config, wanted: Wanted, db: Database | None, tape: Tape) -> Plan:

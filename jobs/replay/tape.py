@@ -70,6 +70,12 @@ class Reel:
             return 0
         return bisect_right(self.starts, now - timedelta(minutes=self.candles[0].unit))
 
+    def holes(self, longest: timedelta) -> list[tuple[datetime, datetime]]:
+        """Stretches longer than `longest` without a candle: end of one, beginning of the next."""
+        step = timedelta(minutes=self.candles[0].unit) if self.candles else DAY
+        pairs = ((one.ts + step, two.ts) for one, two in pairwise(self.candles))
+        return [(end, begin) for end, begin in pairs if begin - end > longest]
+
     def day_totals(self, now: datetime) -> tuple[Decimal, Decimal]:
         """(volume, turnover) of the candles that ended in the 24 hours before `now`."""
         end = self.ended(now)

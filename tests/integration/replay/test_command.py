@@ -119,6 +119,21 @@ def test_a_file_that_is_not_as_it_should_be_is_one_line(
         assert "Traceback" not in result.stderr
 
 
+def test_a_long_stretch_without_candles_is_told(run: Run, tmp_path: Path) -> None:
+    rows = [
+        f"KRW-BTC,2025-09-0{day}T{minute // 60:02}:{minute % 60:02}:00Z,5,5,5,5,1,5\n"
+        for day in (1, 3)
+        for minute in range(90)
+    ]
+    heading = "market,ts_utc,open,high,low,close,volume,value\n"
+    (tmp_path / "candles_1m_x.csv").write_text(heading + "".join(rows))
+    result = run("--data", str(tmp_path), "--source", "rules", "--shuffles", "0", "--json")
+    assert result.exit_code == 0
+    json.loads(result.stdout)
+    told = "note: KRW-BTC has no candle from 2025-09-01 01:30 to 2025-09-03 00:00 UTC; it is played"
+    assert told in result.stderr
+
+
 def test_a_second_run_is_the_same_to_the_last_byte(run: Run, tmp_path: Path) -> None:
     asked = (*FILES, *HOURS, "--source", "rules", "--shuffles", "2")
     outputs = []
