@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from daemon.commands import zone
 from daemon.config_values import parse_duration
 
 MOST_ROWS = 100_000
@@ -14,7 +15,9 @@ LimitOption = Annotated[
 ]
 SinceOption = Annotated[
     str | None,
-    typer.Option("--since", help='Only from then on: "24h", "30m", or 2026-11-20T09:00+09:00.'),
+    typer.Option(
+        "--since", help='Only from then on: "24h", "30m", or 2026-11-20T09:00 (daemon.timezone).'
+    ),
 ]
 BeforeOption = Annotated[
     int | None,
@@ -23,7 +26,9 @@ BeforeOption = Annotated[
 
 
 def instant(text: str | None, *, now: datetime | None = None) -> datetime | None:
-    """The instant that a person means by "24h" (ago) or by a date; local time without a zone.
+    """The instant that a person means by "24h" (ago) or by a date.
+
+    A date without a zone is one of daemon.timezone: read the configuration first.
 
     Raises typer.BadParameter that names what is allowed.
     """
@@ -37,8 +42,9 @@ def instant(text: str | None, *, now: datetime | None = None) -> datetime | None
     except (ValueError, OverflowError):
         pass
     try:
-        return datetime.fromisoformat(text).astimezone(UTC)
+        return zone.read(text)
     except (ValueError, OverflowError):
         raise typer.BadParameter(
-            f'{text!r} is neither a span such as "24h" nor an instant such as 2026-11-20T09:00'
+            f'{text!r} is neither a span such as "24h" nor an instant such as 2026-11-20T09:00 '
+            f"({zone.label()})"
         ) from None

@@ -50,6 +50,7 @@ def backfill(
     """
     if unit not in UNITS:
         fail(f"--unit {unit}: one of {', '.join(map(str, UNITS))}", BAD_CONFIGURATION)
+    settings = read_config(config, keys=False)
     now = _now()
     begin, end = floor(instant(since) or now, unit), floor(instant(until) or now, unit)
     if begin >= end:
@@ -61,7 +62,6 @@ def backfill(
             "take a later day, or a larger --unit",
             BAD_CONFIGURATION,
         )
-    settings = read_config(config, keys=False)
     with progress(1, unit="minutes") as advance:
 
         async def work(db: Database) -> Done:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any
 
@@ -9,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from daemon.commands import zone
 from daemon.commands.options import ConfigOption, JsonOption, fail, read_config
 from daemon.commands.session import with_database
 from daemon.commands.tables import COLOURS, console, plain, to_json
@@ -136,13 +138,13 @@ def _shape(told: Story) -> str:
 def _event(event: Event) -> Line:
     moved = f"{event.from_state} -> {event.to_state}  " if event.to_state else ""
     detail = ", ".join(f"{key} {value}" for key, value in event.detail.items() if value is not None)
-    return f"{event.at:%H:%M:%S.%f}"[:-3], f"{event.kind:<16}{moved}{detail}"
+    return zone.clock(event.at), f"{event.kind:<16}{moved}{detail}"
 
 
 def _fill(number: int, told: Story) -> Line:
     stored = told.fills[number]
     fill = stored.fill
-    return f"{fill.ts:%H:%M:%S.%f}"[:-3], (
+    return zone.clock(fill.ts), (
         f"{plain(fill.volume)} at {plain(fill.price)} = {plain(fill.funds)} KRW, "
         f"fee {plain(fill.fee)}, realized {plain(stored.realized_krw)}"
     )
@@ -177,7 +179,11 @@ def _ledger(told: Story) -> list[Line]:
 
 
 def _fields(values: Mapping[str, object], without: tuple[str, ...] = ()) -> list[Line]:
-    return [(name, plain(value)) for name, value in values.items() if name not in without]
+    return [(name, _told(value)) for name, value in values.items() if name not in without]
+
+
+def _told(value: object) -> str:
+    return zone.named_stamp(value) if isinstance(value, datetime) else plain(value)
 
 
 def _print(out: Console, heading: str, lines: list[Line]) -> None:

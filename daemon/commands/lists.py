@@ -88,9 +88,10 @@ def signals(
 
     Example: upbitd signals --market KRW-BTC --limit 5
     """
+    settings = read_config(config, keys=False)
     page = Page(limit=limit, since=instant(since), before=before)
     rows = with_database(
-        read_config(config, keys=False),
+        settings,
         lambda db: listing.list_signals(db, page, market=market, status=status),
     )
     columns = {
@@ -127,9 +128,10 @@ def slots(
 
     Example: upbitd slots --job orders --outcome failed --since 1h
     """
+    settings = read_config(config, keys=False)
     page = SlotPage(limit=limit, since=instant(since), before=instant(before))
     rows = with_database(
-        read_config(config, keys=False),
+        settings,
         lambda db: listing.list_slots(db, page, job=job, outcome=outcome),
     )
     columns = {
@@ -171,9 +173,10 @@ def alerts(  # noqa: PLR0913 - one parameter an option
     """
     if context.invoked_subcommand is not None:
         return
+    settings = read_config(config, keys=False)
     page = Page(limit=limit, since=instant(since), before=before)
     rows = with_database(
-        read_config(config, keys=False),
+        settings,
         lambda db: listing.list_alerts(db, page, kind=kind, severity=severity, open_only=open_only),
     )
     columns = {

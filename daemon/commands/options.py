@@ -7,6 +7,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from daemon.commands import zone
 from daemon.commands.operator import operator
 from daemon.config import (
     CONFIG_VARIABLE,
@@ -48,7 +49,9 @@ def read_config(path: Path | None, *, keys: bool = True, as_daemon: bool = False
 def load_for_command(path: Path | None, *, keys: bool = False) -> Config:
     """Return the configuration as a command of a person sees it. Raises ConfigError."""
     operator()  # remembered while it is known who we are
-    return load(path, with_credentials(locate(path, os.environ), os.environ), keys=keys)
+    config = load(path, with_credentials(locate(path, os.environ), os.environ), keys=keys)
+    zone.use(config.daemon.timezone)
+    return config
 
 
 def fail(message: str, code: int = 1) -> NoReturn:

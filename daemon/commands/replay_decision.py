@@ -7,6 +7,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from daemon.commands import zone
 from daemon.commands.options import ConfigOption, JsonOption, fail, read_config
 from daemon.commands.session import with_database
 from daemon.commands.tables import console, plain, to_json
@@ -85,7 +86,7 @@ def _show(record: Record, replayed: Replayed, *, with_prompt: bool) -> None:
 def _facts(record: Record) -> Iterator[tuple[str, object]]:
     call = record.call
     yield "call", call.id
-    yield "asked at", call.created_at
+    yield "asked at", zone.named_stamp(call.created_at)
     yield "model", f"{call.model}, answered by {call.model_version or 'nobody'}"
     yield "template", record.template
     yield "prompt", f"{len(call.prompt)} characters, sha256 {call.prompt_hash}"

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
@@ -13,9 +13,10 @@ from rich.progress import Progress
 from rich.table import Table
 
 from daemon.commands.arguments import SinceOption, instant
-from daemon.commands.options import ConfigOption, JsonOption, fail, read_config
+from daemon.commands.options import ConfigOption, JsonOption, fail, load_for_command, read_config
 from daemon.commands.session import with_database
 from daemon.commands.tables import console, number, to_json
+from daemon.config import ConfigError
 from daemon.log_reading import Numbered, numbered
 from daemon.statistics import Stats, collect, from_lines
 from jobs.store.shadow import Difference
@@ -45,18 +46,25 @@ def stats(
 
     Example: journalctl -t upbitd -o cat | upbitd stats -
     """
-    begin = instant(since)
     if files:
-        result = _from_files(files, begin)
+        _use_zone(config)
+        result = _from_files(files, instant(since))
     else:
-        begin = begin or datetime.now(UTC) - DAY
-        result = with_database(read_config(config, keys=False), lambda db: collect(db, begin))
+        settings = read_config(config, keys=False)
+        begin = instant(since) or datetime.now(UTC) - DAY
+        result = with_database(settings, lambda db: collect(db, begin))
     if as_json:
         typer.echo(to_json(result.as_dict()))
     else:
         _show(result)
     if result.lines and result.foreign == result.lines:
         fail(f"none of the {result.lines} lines is upbitd's: pass its log, {EXAMPLE}")
+
+
+def _use_zone(config: Path | None) -> None:
+    """Files need no configuration; where there is one, it says in which zone --since is read."""
+    with suppress(ConfigError):
+        load_for_command(config)
 
 
 def _from_files(files: list[str], since: datetime | None) -> Stats:

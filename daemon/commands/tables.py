@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from daemon.commands import zone
 from jobs.untrusted import clean
 
 WIDE = 250
@@ -68,7 +69,10 @@ def _fields(row: Any) -> dict[str, Any]:
 def _table(rows: Sequence[Any], columns: Mapping[str, str]) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False)
     for name, heading in columns.items():
-        right = any(isinstance(getattr(row, name), int | float | Decimal) for row in rows)
+        values = [getattr(row, name) for row in rows]
+        right = any(isinstance(each, int | float | Decimal) for each in values)
+        if any(isinstance(each, datetime) for each in values):
+            heading = f"{heading} ({zone.label()})"  # noqa: PLW2901 - the same, as it is shown
         table.add_column(heading, justify="right" if right else "left", overflow="fold")
     for row in rows:
         table.add_row(*(_cell(getattr(row, name)) for name in columns))
@@ -81,11 +85,11 @@ def _cell(value: Any) -> Text:
 
 
 def plain(value: Any) -> str:
-    """A value as a person reads it: local time to the second, numbers without noise."""
+    """A value as a person reads it: times in daemon.timezone, numbers without noise."""
     if value is None or isinstance(value, bool):
         return {None: "-", True: "true", False: "false"}[value]
     if isinstance(value, datetime):
-        return value.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+        return zone.stamp(value)
     if isinstance(value, Decimal):
         return number(value)
     if isinstance(value, list):

@@ -127,7 +127,7 @@ def test_pages_follow_each_other_without_a_gap(run: Run) -> None:
 def test_a_table_shows_every_row_in_full_where_there_is_no_terminal(run: Run) -> None:
     result = run("orders")
     lines = result.stdout.splitlines()
-    assert lines[0].split()[:3] == ["ID", "CREATED", "MARKET"]
+    assert lines[0].split()[:4] == ["ID", "CREATED", "(KST)", "MARKET"]
     assert len(lines) == 6
     assert "150,000,000" in lines[1]
     assert "too small" in lines[1]
