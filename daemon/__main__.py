@@ -23,6 +23,7 @@ FAMILIES: Final[Mapping[str, tuple[str, ...]]] = {
     "flatten": ("flatten", "cancel"),
     "lists": ("orders", "signals", "slots", "alerts"),
     "positions": ("positions",),
+    "drawdown": ("drawdown",),
     "explain": ("explain",),
     "jobs_control": ("jobs",),
     "cooldowns": ("cooldowns",),

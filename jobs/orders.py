@@ -21,6 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from jobs.errors import JobError, Transient
 from jobs.spec import Incident, Sleep, Slot
+from jobs.store import equity as equity_store
 from jobs.store import orders as order_store
 from jobs.store import positions as position_store
 from jobs.store import settings as settings_store
@@ -42,6 +43,9 @@ from jobs.trading.view import MarketView
 
 ALERTED = frozenset({"daily_loss_limit_krw", "max_drawdown_pct", "max_orders_per_day"})
 """Limits that a person hears of when they stop an entry."""
+
+ANEW = "`upbitd drawdown` shows from which profit it counts; `upbitd drawdown restart` begins anew"
+"""Nothing else ends a drawdown but its recovery."""
 
 SLACK = timedelta(minutes=10)
 """How long a signal that is too old may still wait for its end."""
@@ -353,6 +357,7 @@ class _Pass:
                 job="orders",
                 run_id=self.run_id,
                 market=market,
+                advice=ANEW if incident.endswith("max_drawdown_pct") else None,
             )
         )
 
@@ -383,7 +388,7 @@ class _Pass:
         """Store what the account is worth, after orders and else every now and then."""
         desk, view = self.job.desk, self.job.view
         async with desk.db.begin() as conn:
-            newest = await position_store.newest_equity(conn, desk.mode)
+            newest = await equity_store.newest(conn, desk.mode)
         is_due = newest is None or desk.clock() - newest.ts >= self.job.equity_every
         if not (is_due or self.placed):
             return

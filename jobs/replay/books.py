@@ -3,14 +3,23 @@
 Everything that follows from a fill is computed by jobs/trading/ledger.py and books.py, as live.
 """
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 
 from jobs.trading import ledger
-from jobs.trading.books import Books, portfolio_of, prices_of, profit, worth
+from jobs.trading.books import (
+    HELD_FOR,
+    Books,
+    middle,
+    portfolio_of,
+    prices_of,
+    profit,
+    risen,
+    worth,
+)
 from jobs.trading.ledger import EXACT, ZERO, Fill, Holding
 from jobs.trading.portfolio import Money, OpenOrder, Portfolio, Purpose, Wish
 from jobs.trading.risk import Approved, day_start
@@ -186,9 +195,18 @@ class ReplayBooks:
                 cash_krw=money.total_krw,
                 positions_krw=worth(holdings, valued),
                 pnl_krw=pnl,
-                peak_krw=max(pnl, self.equity[-1].peak_krw if self.equity else ZERO),
+                peak_krw=self._peak(pnl, money.at),
             )
         )
+
+    def _peak(self, pnl: Decimal, at: datetime) -> Decimal:
+        """The highest profit that held, after the sample `pnl`."""
+        recent = [pnl]
+        for point in reversed(self.equity):
+            recent.append(point.pnl_krw)
+            if point.at <= at - HELD_FOR:
+                return risen(self.equity[-1].peak_krw, recent)
+        return self.equity[-1].peak_krw if self.equity else ZERO
 
     @property
     def _realized(self) -> Decimal:
@@ -242,10 +260,13 @@ class ReplayBooks:
         return total
 
     def _profit_before(self, instant: datetime) -> Decimal:
-        """The profit of the newest equity point before `instant`."""
+        """The profit with which the day began that `instant` begins."""
         if self._opened is None or self._opened[0] != instant:
             at = bisect_left(self.equity, instant, key=lambda point: point.at)
-            self._opened = (instant, self.equity[at - 1].pnl_krw if at else ZERO)
+            since = self.equity[at - 1].at - HELD_FOR if at else instant
+            first = bisect_right(self.equity, since, key=lambda point: point.at)
+            last = [point.pnl_krw for point in self.equity[first:at]]
+            self._opened = (instant, middle(last))
         return self._opened[1]
 
 

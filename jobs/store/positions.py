@@ -1,4 +1,4 @@
-"""Queries on fills, positions and equity, and the portfolio they add up to.
+"""Queries on fills and positions, and the portfolio they add up to.
 
 Every query names the mode: a paper position never mixes with a live one.
 """
@@ -13,9 +13,10 @@ from sqlalchemy import Row, func, insert, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from jobs.store import equity as equity_store
 from jobs.store import orders as order_store
 from jobs.store.db import Database
-from jobs.store.tables import equity, fills, orders, positions
+from jobs.store.tables import fills, orders, positions
 from jobs.store.tables import position_settlements as down
 from jobs.trading import books
 from jobs.trading.books import Books, portfolio_of, prices_of, profit, worth
@@ -32,21 +33,6 @@ class StoredFill:
     id: int
     fill: Fill
     realized_krw: Decimal
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EquityRow:
-    """The account's worth at one instant.
-
-    `pnl_krw` is all profit of the daemon's trades so far, realized and not, `peak_krw` its highest
-    value until then; deposits and withdrawals change neither.
-    """
-
-    ts: datetime
-    cash_krw: Decimal
-    positions_krw: Decimal
-    pnl_krw: Decimal
-    peak_krw: Decimal
 
 
 async def fills_of(conn: AsyncConnection, order_id: int) -> list[StoredFill]:
@@ -250,14 +236,14 @@ async def portfolio(
     Computed from stored orders, fills and equity, so that a restart resets nothing.
     """
     start = day_start(now)
-    newest, before = await newest_equity(conn, mode), await newest_equity(conn, mode, until=start)
+    newest = await equity_store.newest(conn, mode)
     holdings, moved_at = await _held(conn, mode)
     known = Books(
         holdings=holdings,
         moved_at=moved_at,
         realized_krw=await _realized(conn, mode),
         peak_krw=ZERO if newest is None else newest.peak_krw,
-        opened_krw=ZERO if before is None else before.pnl_krw,
+        opened_krw=await equity_store.opened_krw(conn, mode, start),
         unseen_krw=await order_store.unseen_cost(conn, mode, money.at),
         orders_today=await order_store.count_since(conn, mode, start),
         open_orders=tuple(_at_worst(o) for o in await order_store.unfinished(conn, mode)),
@@ -298,43 +284,15 @@ async def add_equity(
     holdings = books.covered(known, absent)
     valued = prices_of(holdings, prices)
     pnl = profit(holdings, valued, await _realized(conn, mode))
-    newest = await newest_equity(conn, mode)
-    row = EquityRow(
-        ts=money.at,
+    await equity_store.add(
+        conn,
+        mode,
+        at=money.at,
         cash_krw=money.total_krw,
         positions_krw=worth(holdings, valued),
         pnl_krw=pnl,
-        peak_krw=max(pnl, ZERO if newest is None else newest.peak_krw),
     )
-    statement = upsert(equity).values(
-        mode=mode,
-        ts=row.ts,
-        cash_krw=row.cash_krw,
-        positions_krw=row.positions_krw,
-        pnl_krw=row.pnl_krw,
-        peak_krw=row.peak_krw,
-    )
-    await conn.execute(statement.on_conflict_do_nothing())
     return absent
-
-
-async def newest_equity(
-    conn: AsyncConnection, mode: Mode, *, until: datetime | None = None
-) -> EquityRow | None:
-    """The newest equity row (before `until`, when given)."""
-    statement = select(equity).where(equity.c.mode == mode).order_by(equity.c.ts.desc()).limit(1)
-    if until is not None:
-        statement = statement.where(equity.c.ts < until)
-    row = (await conn.execute(statement)).one_or_none()
-    if row is None:
-        return None
-    return EquityRow(
-        ts=row.ts,
-        cash_krw=row.cash_krw,
-        positions_krw=row.positions_krw,
-        pnl_krw=row.pnl_krw,
-        peak_krw=row.peak_krw,
-    )
 
 
 async def _realized(conn: AsyncConnection, mode: Mode) -> Decimal:

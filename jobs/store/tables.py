@@ -261,6 +261,18 @@ equity = Table(
     _numeric("peak_krw", default="0"),
 )
 
+drawdown_restarts = Table(
+    "drawdown_restarts",
+    metadata,
+    _id(),
+    _text("mode"),
+    _now("restarted_at"),
+    Column("restarted_by", Text, nullable=False, server_default=text("CURRENT_USER")),
+    _numeric("peak_before_krw"),
+    _numeric("peak_after_krw"),
+    _numeric("drawdown_before_pct"),
+)
+
 paper_balances = Table(
     "paper_balances",
     metadata,

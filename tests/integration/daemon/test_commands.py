@@ -14,7 +14,7 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
-from daemon.commands import halt, lists, positions, settings, stats
+from daemon.commands import drawdown, halt, lists, positions, settings, stats
 from daemon.commands.arguments import instant
 from daemon.commands.session import open_for_command
 from daemon.config import load
@@ -71,7 +71,7 @@ def config(tmp_path: Path, dsn: str) -> Path:
 @pytest.fixture
 def run(config: Path) -> Run:
     app = typer.Typer()
-    for family in (halt, lists, positions, settings, stats):
+    for family in (drawdown, halt, lists, positions, settings, stats):
         family.register(app)
 
     def call(*arguments: str, stdin: bytes | None = None) -> Result:
@@ -479,3 +479,40 @@ def test_since_counts_back_from_now() -> None:
     assert instant("90m", now=NOW) == NOW - timedelta(minutes=90)
     assert instant("2026-11-20T09:00+09:00") == datetime(2026, 11, 20, tzinfo=UTC)
     assert instant(None) is None
+
+
+# -- drawdown ----------------------------------------------------------------------------------
+
+EQUITY = """
+INSERT INTO equity (mode, ts, cash_krw, positions_krw, pnl_krw, peak_krw)
+SELECT 'paper', now() - n * interval '1 minute', 700000, 100000, -200000, 0
+FROM generate_series(0, 9) AS n
+"""
+
+
+def test_the_drawdown_is_shown_and_begins_anew(run: Run, dsn: str) -> None:
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(EQUITY.encode())
+    shown = run("drawdown").stdout
+    assert "drawdown  20.00 %, limit 20 % (max_drawdown_pct)" in shown
+    refused = run("drawdown", "restart")
+    assert refused.exit_code == 1
+    assert "say --yes" in refused.stderr
+    made = run("drawdown", "restart", "--yes")
+    assert made.exit_code == 0
+    assert "from a profit of -200,000 KRW now, not from 0 KRW" in made.stdout
+    again = run("drawdown", "restart")
+    assert (again.exit_code, again.stdout) == (
+        0,
+        "nothing to restart: the profit is at its highest\n",
+    )
+    told = json.loads(run("drawdown", "--json").stdout)
+    assert float(told["drawdown_pct"]) == 0
+    assert told["restarted_by"].startswith("cli:")
+    (alert,) = [each for each in rows(run("alerts", "--json")) if "drawdown" in each["incident"]]
+    assert alert["kind"] == "setting_loosened"
+
+
+def test_nothing_measured_is_nothing_to_restart(run: Run) -> None:
+    assert run("drawdown", "--json").exit_code == 0
+    assert run("drawdown", "restart").exit_code == 0

@@ -12,6 +12,7 @@ from sqlalchemy import insert, select
 
 from jobs.ceilings import Ceilings
 from jobs.errors import BadData, Banned, NotSent, RateLimited, Unavailable
+from jobs.store import equity as equity_store
 from jobs.store import positions as position_store
 from jobs.store.tables import equity, settings
 from jobs.upbit.wire import Chance, Order
@@ -206,7 +207,8 @@ async def test_a_new_day_begins_with_the_worth_of_the_evening_before(trading: Tr
     assert (await trading.holding(ETH)).volume > 0
 
 
-async def test_the_drawdown_counts_from_the_highest_profit_ever(trading: Trading) -> None:
+async def hold_half(trading: Trading) -> None:
+    """A holding of half the account that no exit sells, with the drawdown as the one limit."""
     await trading.set(
         stop_loss_pct=0,
         take_profit_pct=0,
@@ -216,8 +218,18 @@ async def test_the_drawdown_counts_from_the_highest_profit_ever(trading: Trading
         max_position_krw=10**9,
     )
     await hold(trading)
-    trading.venue.quote(PRICE * 110 // 100)
-    await trading.run(after_s=70)
+
+
+async def trade_at(trading: Trading, percent: int, *, minutes: int) -> None:
+    """The market trades at so much of its first price for so long, looked at each minute."""
+    trading.venue.quote(PRICE * percent // 100)
+    for _ in range(minutes):
+        await trading.run(after_s=60)
+
+
+async def test_the_drawdown_counts_from_the_highest_profit_that_held(trading: Trading) -> None:
+    await hold_half(trading)
+    await trade_at(trading, 110, minutes=7)
     trading.venue.quote(PRICE * 103 // 100)
     trading.restarted()
     trading.clock.now += timedelta(days=3)
@@ -225,6 +237,62 @@ async def test_the_drawdown_counts_from_the_highest_profit_ever(trading: Trading
     await trading.run()
     status, reason = await trading.signal_status(refused)
     assert (status, reason) == ("refused", "drawdown is 3.33 %, limit 3 %")
+
+
+@pytest.mark.parametrize("minutes", [1, 2, 5])
+async def test_a_spike_is_no_peak(trading: Trading, minutes: int) -> None:
+    """70 % up for a minute and back stopped entries for good (fault E4)."""
+    await hold_half(trading)
+    await trade_at(trading, 100, minutes=6)
+    await trade_at(trading, 170, minutes=minutes)
+    await trade_at(trading, 100, minutes=1)
+    await trading.signal("buy", ETH)
+    await trading.run(after_s=60)
+    assert (await trading.holding(ETH)).volume > 0
+
+
+async def test_a_spike_at_midnight_begins_no_day(trading: Trading) -> None:
+    """The day's loss counted from one sample just before midnight in Korea."""
+    await hold_half(trading)
+    await trading.set(daily_loss_limit_krw=50_000, max_drawdown_pct=0)
+    midnight = (START + timedelta(days=1)).replace(hour=15)
+    trading.clock.now = midnight - timedelta(minutes=8)
+    await trade_at(trading, 100, minutes=6)
+    await trade_at(trading, 170, minutes=1)
+    await trade_at(trading, 100, minutes=3)
+    assert trading.clock.now > midnight
+    await trading.signal("buy", ETH)
+    await trading.run(after_s=60)
+    assert (await trading.holding(ETH)).volume > 0
+
+
+async def test_the_drawdown_begins_anew_when_a_person_says_so(trading: Trading) -> None:
+    await hold_half(trading)
+    await trade_at(trading, 110, minutes=7)
+    await trade_at(trading, 103, minutes=1)
+    refused = await trading.signal("buy", ETH)
+    await trading.run(after_s=60)
+    assert (await trading.signal_status(refused))[0] == "refused"
+    async with trading.db.begin() as conn:
+        made = await equity_store.restart_drawdown(conn, "live", by="cli:kim", at=trading.clock())
+        again = await equity_store.restart_drawdown(conn, "live", by="cli:kim", at=trading.clock())
+        paper = await equity_store.restart_drawdown(conn, "paper", by="cli:kim", at=START)
+        last = await equity_store.last_restart(conn, "live")
+    assert made is not None
+    assert (again, paper, last) == (None, None, made)
+    assert (made.restarted_by, made.restarted_at) == ("cli:kim", trading.clock())
+    assert made.peak_after_krw < made.peak_before_krw
+    assert round(made.drawdown_before_pct, 2) == Decimal("3.33")
+    await trading.run(after_s=60)
+    await trading.signal("buy", ETH)
+    await trading.run(after_s=60)
+    assert (await trading.holding(ETH)).volume > 0
+    await trade_at(trading, 90, minutes=1)  # and it counts from there
+    later = await trading.signal("buy", XRP)
+    await trading.run(after_s=60)
+    status, reason = await trading.signal_status(later)
+    assert status == "refused"
+    assert (reason or "").startswith("drawdown is")
 
 
 async def test_deposits_and_withdrawals_are_neither_profit_nor_loss(trading: Trading) -> None:
@@ -587,7 +655,7 @@ async def test_the_other_mode_sees_nothing_of_it(trading: Trading) -> None:
     await hold(trading)
     async with trading.db.begin() as conn:
         assert await position_store.held(conn, "paper") == {}
-        assert await position_store.newest_equity(conn, "paper") is None
+        assert await equity_store.newest(conn, "paper") is None
         assert await position_store.ledger_differences(conn, "paper") == {}
 
 

@@ -15,6 +15,7 @@ from jobs.errors import JobError
 from jobs.gates import Gates
 from jobs.orders import OrdersJob
 from jobs.spec import Slot
+from jobs.store import equity as equity_store
 from jobs.store import market_data, vitals
 from jobs.store import markets as market_store
 from jobs.store import orders as order_store
@@ -318,7 +319,7 @@ async def test_a_delisted_holding_is_worth_its_last_stored_price(live: Live) -> 
     await live.clock.sleep(3600)
     await live.run()
     async with live.db.begin() as conn:
-        row = await position_store.newest_equity(conn, "live")
+        row = await equity_store.newest(conn, "live")
         held = await position_store.held(conn, "live")
     assert row is not None
     assert row.positions_krw == held[BTC].volume * btc.price + held[SOL].volume * last.price

@@ -9,6 +9,7 @@ from fixtures.trading import BTC, FEE, PRICE, START_KRW, Trading, sell_by_hand
 from sqlalchemy import select, text
 
 from jobs.errors import BadData, Unavailable
+from jobs.store import equity as equity_store
 from jobs.store import positions as position_store
 from jobs.store.orders import OrderRow
 from jobs.store.tables import fills
@@ -163,7 +164,7 @@ async def test_phantom_coins_neither_sell_nor_take_a_place_nor_lose(trading: Tra
     await trading.run(after_s=10)
     assert (await trading.signal_status(signal))[0] == "executed"
     async with trading.db.begin() as conn:
-        row = await position_store.newest_equity(conn, "live")
+        row = await equity_store.newest(conn, "live")
     assert row is not None
     assert row.cash_krw + row.positions_krw > START_KRW * 89 // 100
     assert row.pnl_krw > -10_000

@@ -31,6 +31,7 @@ from sqlalchemy import select
 from daemon.database import open_database
 from jobs.errors import JobError
 from jobs.halt import HaltLevel
+from jobs.store import equity as equity_store
 from jobs.store import orders as order_store
 from jobs.store import positions as position_store
 from jobs.store import settings as settings_store
@@ -248,11 +249,11 @@ class TradingHistory(RuleBasedStateMachine):
     async def _judge_loss(self, conn: Any, row: OrderRow, in_force: Settings) -> None:
         """By what the venue holds, not by our books."""
         limit = in_force.daily_loss_limit_krw
-        opened = await position_store.newest_equity(conn, "live", until=day_start(row.created_at))
+        opened = await equity_store.opened_krw(conn, "live", day_start(row.created_at))
         venue = self.trading.venue
         coins = (venue.total(m.partition("-")[2]) * venue.price[m] for m in MARKETS)
         profit = venue.total("KRW") + sum(coins, Decimal(0)) - START_KRW
-        loss = (Decimal(0) if opened is None else opened.pnl_krw) - profit
+        loss = opened - profit
         assert not limit or loss < limit + FEES_KRW, f"entry after a loss of {loss} today"
 
     @precondition(lambda self: hasattr(self, "trading"))

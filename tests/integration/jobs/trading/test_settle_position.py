@@ -7,8 +7,8 @@ from fixtures.trading import BTC, PRICE, START_KRW, Trading, sell_by_hand
 from sqlalchemy import text
 
 from jobs.errors import Transient, Unavailable
+from jobs.store import equity as equity_store
 from jobs.store import position_settlements
-from jobs.store import positions as position_store
 from jobs.store.position_settlements import Settlement
 from jobs.trading.reconcile import reconcile
 from jobs.trading.settle_position import Difference, UnknownMarket, find_difference, settle_position
@@ -59,12 +59,12 @@ async def test_the_days_loss_does_not_jump(trading: Trading) -> None:
     trading.venue.quote(PRICE * 98 // 100)
     await trading.run(after_s=60)
     async with trading.db.begin() as conn:
-        before = await position_store.newest_equity(conn, "live")
+        before = await equity_store.newest(conn, "live")
     await take(trading, volume)
     await settle(trading)
     await trading.run(after_s=60)
     async with trading.db.begin() as conn:
-        after = await position_store.newest_equity(conn, "live")
+        after = await equity_store.newest(conn, "live")
     assert before is not None
     assert after is not None
     assert after.pnl_krw == before.pnl_krw

@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import pytest
 
-from jobs.trading.books import SETTLING, Books, covered, missing, portfolio_of
+from jobs.trading.books import SETTLING, Books, covered, middle, missing, portfolio_of, risen
 from jobs.trading.ledger import Holding
 from jobs.trading.portfolio import Money, OpenOrder
 from jobs.trading.states import State
@@ -123,3 +123,29 @@ def test_no_more_is_sold_than_is_free_and_the_cause_is_named() -> None:
     )
     by_us = portfolio_of(books(open_orders=(ask,)), A, money=locked, prices=PRICES)
     assert by_us.why_unsellable(A) == "order upd-1 sells it already and is wait"
+
+
+@pytest.mark.parametrize(
+    ("peak", "recent", "expected"),
+    [
+        ("10", [], "10"),  # nothing held so long yet
+        ("10", ["5", "20", "30"], "10"),
+        ("10", ["20", "30", "25"], "20"),
+        ("10", ["20", "30", "9"], "10"),
+        ("0", ["-5", "-1"], "0"),
+    ],
+)
+def test_the_highest_profit_is_what_all_recent_samples_had(
+    peak: str, recent: list[str], expected: str
+) -> None:
+    assert risen(Decimal(peak), [Decimal(each) for each in recent]) == Decimal(expected)
+
+
+@pytest.mark.parametrize(
+    ("samples", "expected"),
+    [([], "0"), (["7"], "7"), (["1", "9"], "1"), (["1", "70", "2"], "2"), (["3", "1", "2"], "2")],
+)
+def test_a_day_begins_with_the_middle_of_the_last_samples(
+    samples: list[str], expected: str
+) -> None:
+    assert middle([Decimal(each) for each in samples]) == Decimal(expected)
