@@ -21,7 +21,7 @@ def count_events(metrics: Metrics) -> Callable[[], None]:
     """Count the events of this process from now on; returns what ends that."""
     counters = {
         "api.request": lambda fields: metrics.request(_request(fields)),
-        "gemini.call": lambda fields: metrics.model(_model(fields)),
+        "gemini.call": lambda fields: _count_model(metrics, fields),
         "order.state": lambda fields: metrics.order(str(fields["state"])),
         "upbit.odd_row": lambda fields: metrics.odd_row(str(fields["path"])),
         "reconcile.done": lambda fields: metrics.reconciled(int(fields["mismatches"])),
@@ -51,6 +51,21 @@ def _request(fields: dict[str, Any]) -> ApiRequest:
         status=NO_ANSWER if status is None else str(status),
         duration_s=float(fields["ms"]) / 1000,
     )
+
+
+def _count_model(metrics: Metrics, fields: dict[str, Any]) -> None:
+    """Count a model call, and its one request to Gemini."""
+    metrics.model(_model(fields))
+    latency_ms = fields.get("latency_ms")
+    if latency_ms is not None:
+        metrics.request(
+            ApiRequest(
+                service="gemini",
+                group="generate",
+                status=str(fields["outcome"]),
+                duration_s=float(latency_ms) / 1000,
+            )
+        )
 
 
 def _model(fields: dict[str, Any]) -> ModelUse:

@@ -16,6 +16,7 @@ from prometheus_client import (
     Gauge,
     Histogram,
     ProcessCollector,
+    disable_created_metrics,
     generate_latest,
 )
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
@@ -27,13 +28,17 @@ Outcome = Literal["ok", "failed", "timeout", "deferred", "skipped", "cancelled"]
 Reading = Iterable[tuple[Sequence[str], float]]
 """Label values and the figure, for each series of one family."""
 
+JOB = "upbitd_job"
+"""The label with a job's name: `job` is Prometheus' own for the target, and ours would arrive as
+`exported_job`."""
+
 METRIC_LOGGER = "job"
 METRIC_MESSAGE = "slot"
 """Short, because this line is written for every slot of every job."""
 
 JOB_BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 PORT_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 2.5)
-API_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+API_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,12 +150,16 @@ class _Pulled(Collector):
 
 
 class Metrics:
-    """The Prometheus figures of one daemon, all named `upbitd_*`."""
+    """The Prometheus figures of one daemon: `upbitd_*`, and `process_*` as every exporter has them.
+
+    Without `_created` series, which double their number for a second copy of the start.
+    """
 
     def __init__(self, *, version: str = "", mode: str = "", process: bool = True) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         if process:
-            ProcessCollector(namespace="upbitd", registry=self.registry)
+            ProcessCollector(registry=self.registry)
         self._declare_jobs()
         self._declare_outside()
         self._declare_own()
@@ -159,26 +168,26 @@ class Metrics:
 
     def _declare_jobs(self) -> None:
         registry = self.registry
-        self._runs = Counter("upbitd_job_runs", "Slots.", ["job", "outcome"], registry=registry)
-        self._retries = Counter("upbitd_job_retries", "Retries.", ["job"], registry=registry)
-        self._rows = Counter("upbitd_job_rows", "Rows written.", ["job"], registry=registry)
+        self._runs = Counter("upbitd_job_runs", "Slots.", [JOB, "outcome"], registry=registry)
+        self._retries = Counter("upbitd_job_retries", "Retries.", [JOB], registry=registry)
+        self._rows = Counter("upbitd_job_rows", "Rows written.", [JOB], registry=registry)
         self._durations = Histogram(
             "upbitd_job_duration_seconds",
             "Run time with its retries.",
-            ["job"],
+            [JOB],
             registry=registry,
             buckets=JOB_BUCKETS_S,
         )
         self._lateness = Gauge(
             "upbitd_job_lateness_seconds",
             "Start behind schedule, newest run.",
-            ["job"],
+            [JOB],
             registry=registry,
         )
         self._succeeded = Gauge(
             "upbitd_job_last_success_timestamp_seconds",
             "End of the newest good run.",
-            ["job"],
+            [JOB],
             registry=registry,
         )
 

@@ -11,11 +11,18 @@ def watch_pool(metrics: Metrics, stats: Callable[[], PoolStats]) -> None:
 
     def connections() -> Reading:
         now = stats()
-        states = (("idle", now.available), ("busy", now.busy), ("most", now.max))
+        states = (("idle", now.available), ("busy", now.busy))
         return [((state,), figure) for state, figure in states]
 
     metrics.watch(
         "upbitd_db_connections", "Database connections by state.", ("state",), connections
+    )
+    # not a third state: the sum over the states is the number of connections
+    metrics.watch(
+        "upbitd_db_connections_max",
+        "The most connections that the pool opens.",
+        (),
+        lambda: [((), stats().max)],
     )
     metrics.watch(
         "upbitd_db_waiting",

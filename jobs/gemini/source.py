@@ -3,9 +3,10 @@
 import asyncio
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from decimal import Decimal
+from uuid import uuid4
 
 from loguru import logger
 
@@ -21,12 +22,14 @@ from jobs.spec import Clock, Incident, Notifier, current_tally
 from jobs.store import llm_calls
 from jobs.store.db import Database
 from jobs.store.llm_calls import NewCall, Outcome, Settlement
+from jobs.untrusted import one_line
 
 NEVER_TWICE_WITHIN = timedelta(hours=1)
 BUDGET = "budget_exhausted:gemini"
 QUOTA = "budget_exhausted:gemini-quota"
 REJECTED = "model_output_rejected:gemini"
 NOTHING = Usage()
+LONGEST_ID = 100
 ROOM_TOKENS = 4096
 """Output beside the decisions: thoughts, which no Gemini 3 can be kept from."""
 TOKENS_PER_MARKET = 160
@@ -49,12 +52,16 @@ class Asking:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A call that is under way: its record's id, what it asks and when it began."""
+    """A call that is under way: its record's id, what it asks and when it began.
+
+    `request_id` names the request in log lines and errors, as those of Upbit are named.
+    """
 
     id: int
     request: Request
     day: date
     began_s: float
+    request_id: str = field(default_factory=lambda: uuid4().hex)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,6 +145,7 @@ class GeminiSource:
             await self._close(call, _failure("cancelled", replace(cost, is_known=False)))
             raise
         except JobError as exc:
+            exc.context.setdefault("request_id", call.request_id)
             await self._close(call, self._unanswered(call, exc))
             if isinstance(exc, RateLimited) and exc.context.get("per_day"):
                 await self._notify(QUOTA, "Gemini's quota of the day is used up", exc, inputs)
@@ -201,6 +209,7 @@ class GeminiSource:
             tokens_thought=usage.thoughts,
             tokens_cached=usage.cached,
             latency_ms=_elapsed_ms(call),
+            response_id=_response_id(reply),
         )
 
     async def _close(self, call: Call, settlement: Settlement) -> None:
@@ -225,6 +234,8 @@ class GeminiSource:
         logger.bind(
             event="gemini.call",
             llm_call_id=call.id,
+            request_id=call.request_id,
+            response_id=settlement.response_id,
             model=call.request.model,
             model_version=settlement.model_version,
             is_rerouted=settlement.model_version not in {None, call.request.model},
@@ -265,6 +276,12 @@ class GeminiSource:
 
 def _failure(outcome: Outcome, cost: Cost) -> Settlement:
     return Settlement(outcome=outcome, cost_usd=cost.usd, cost_known=cost.is_known)
+
+
+def _response_id(reply: Reply) -> str | None:
+    """Gemini's own name for its answer, for a question to Google."""
+    found = reply.body.get("responseId")
+    return one_line(found, LONGEST_ID) if isinstance(found, str) else None
 
 
 def _elapsed_ms(call: Call) -> int:

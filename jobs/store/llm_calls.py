@@ -41,7 +41,8 @@ class NewCall:
 class Settlement:
     """What became of a call. `cost_known` False marks an estimate or the dearest price.
 
-    `verdicts` says per market what was made of the answer; `answer` is the body as it came.
+    `verdicts` says per market what was made of the answer; `answer` is the body as it came,
+    `response_id` the name that Gemini gave it.
     """
 
     outcome: Outcome
@@ -55,6 +56,7 @@ class Settlement:
     tokens_cached: int = 0
     latency_ms: int | None = None
     error: str | None = None
+    response_id: str | None = None
     verdicts: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -222,7 +222,23 @@ def test_all_own_figures_carry_the_name(run: Run) -> None:
     text = run.answers["/metrics"].text
     names = [line.split("{")[0].split(" ")[0] for line in text.splitlines() if line[0] != "#"]
     assert names
-    assert all(name.startswith("upbitd_") for name in names)
+    assert all(name.startswith(("upbitd_", "process_")) for name in names)
+    assert not [name for name in names if name.endswith("_created")]
+
+
+def test_no_label_collides_with_one_of_prometheus(run: Run) -> None:
+    labels = set(re.findall(r'[{,]([a-z_]+)="', run.answers["/metrics"].text))
+    assert "upbitd_job" in labels
+    assert not labels & {"job", "instance"}
+
+
+def test_calls_of_gemini_have_a_histogram_and_an_id(run: Run) -> None:
+    text = run.answers["/metrics"].text
+    assert 'upbitd_api_request_seconds_count{group="generate",service="gemini"}' in text
+    ids = [line["request_id"] for line in run.of("gemini.call")]
+    assert all(re.fullmatch(r"[0-9a-f]{32}", each) for each in ids)
+    assert len(set(ids)) == len(ids)
+    assert any(line["response_id"] for line in run.of("gemini.call"))
 
 
 @pytest.mark.parametrize(

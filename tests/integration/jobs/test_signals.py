@@ -479,6 +479,7 @@ async def test_every_call_and_every_signal_has_its_line(
     assert events.count("gemini.call") == 1
     assert events.count("signal.created") == 3
     (call,) = [each["extra"] for each in log_records if each["extra"].get("event") == "gemini.call"]
+    assert len(call["request_id"]) == 32
     assert call["outcome"] == "ok"
     assert call["model_version"] == MODEL
     assert Decimal(call["cost_usd"]) > 0

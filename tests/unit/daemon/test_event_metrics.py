@@ -40,10 +40,14 @@ def test_model_calls_are_counted_under_the_model_that_answered(metrics: Metrics)
         tokens_out=5,
         tokens_thought=1,
         cost_usd="0.25",
+        latency_ms=1500,
     ).info("x")
     shown = text(metrics)
     assert 'upbitd_model_tokens_total{kind="in",model="flash-001"} 10.0' in shown
     assert 'upbitd_model_cost_usd_total{model="flash-001"} 0.25' in shown
+    assert 'upbitd_api_request_seconds_sum{group="generate",service="gemini"} 1.5' in shown
+    assert '{group="generate",service="gemini",status="ok"} 1.0' in shown
+    assert "_created" not in shown
 
 
 def test_orders_are_counted_by_the_state_they_reach(metrics: Metrics) -> None:

@@ -46,27 +46,27 @@ def run(**changes: Any) -> JobMetric:
 
 def test_a_run_is_counted_with_its_retries_rows_and_time(metrics: Metrics) -> None:
     metrics.job(run())
-    assert value(metrics, "upbitd_job_runs_total", job="market", outcome="ok") == 1
-    assert value(metrics, "upbitd_job_retries_total", job="market") == 2
-    assert value(metrics, "upbitd_job_rows_total", job="market") == 10
-    assert value(metrics, "upbitd_job_duration_seconds_sum", job="market") == 1.75
-    assert value(metrics, "upbitd_job_duration_seconds_bucket", job="market", le="2.5") == 1
-    assert value(metrics, "upbitd_job_duration_seconds_bucket", job="market", le="1.0") == 0
-    assert value(metrics, "upbitd_job_lateness_seconds", job="market") == 0.25
-    success = value(metrics, "upbitd_job_last_success_timestamp_seconds", job="market")
+    assert value(metrics, "upbitd_job_runs_total", upbitd_job="market", outcome="ok") == 1
+    assert value(metrics, "upbitd_job_retries_total", upbitd_job="market") == 2
+    assert value(metrics, "upbitd_job_rows_total", upbitd_job="market") == 10
+    assert value(metrics, "upbitd_job_duration_seconds_sum", upbitd_job="market") == 1.75
+    assert value(metrics, "upbitd_job_duration_seconds_bucket", upbitd_job="market", le="2.5") == 1
+    assert value(metrics, "upbitd_job_duration_seconds_bucket", upbitd_job="market", le="1.0") == 0
+    assert value(metrics, "upbitd_job_lateness_seconds", upbitd_job="market") == 0.25
+    success = value(metrics, "upbitd_job_last_success_timestamp_seconds", upbitd_job="market")
     assert success == AT.timestamp() + 2
 
 
 def test_a_failed_run_is_no_success(metrics: Metrics) -> None:
     metrics.job(run(success=False, outcome="failed"))
-    assert value(metrics, "upbitd_job_runs_total", job="market", outcome="failed") == 1
-    assert value(metrics, "upbitd_job_last_success_timestamp_seconds", job="market") is None
+    assert value(metrics, "upbitd_job_runs_total", upbitd_job="market", outcome="failed") == 1
+    assert value(metrics, "upbitd_job_last_success_timestamp_seconds", upbitd_job="market") is None
 
 
 def test_a_skipped_slot_says_nothing_about_time(metrics: Metrics) -> None:
     metrics.job(run(started_at=None, success=False, outcome="skipped", attempts=0))
-    assert value(metrics, "upbitd_job_runs_total", job="market", outcome="skipped") == 1
-    assert value(metrics, "upbitd_job_duration_seconds_count", job="market") is None
+    assert value(metrics, "upbitd_job_runs_total", upbitd_job="market", outcome="skipped") == 1
+    assert value(metrics, "upbitd_job_duration_seconds_count", upbitd_job="market") is None
 
 
 def test_requests_model_calls_orders_alerts_and_deliveries(metrics: Metrics) -> None:
@@ -130,7 +130,7 @@ def test_a_figure_that_cannot_be_read_hides_no_other(metrics: Metrics) -> None:
 
 
 def test_the_process_is_measured(metrics: Metrics) -> None:
-    assert (value(metrics, "upbitd_process_resident_memory_bytes") or 0) > 1_000_000
+    assert (value(metrics, "process_resident_memory_bytes") or 0) > 1_000_000
     assert value(metrics, "upbitd_info", version="1.2.3", mode="paper") == 1
 
 
@@ -143,4 +143,4 @@ def test_two_instances_share_nothing(metrics: Metrics) -> None:
 def test_every_name_is_ours(metrics: Metrics) -> None:
     metrics.job(run())
     families = text_string_to_metric_families(metrics.render().decode())
-    assert all(family.name.startswith("upbitd_") for family in families)
+    assert all(family.name.startswith(("upbitd_", "process_")) for family in families)
