@@ -92,6 +92,7 @@ class MarketMarks:
         warned = {name for name in held if name in marks and marks[name].warning}
         if self._told is None:  # a new process: what an earlier one told of may be over
             self._told = {key.partition(":")[2] for key in await open_incidents(self.db, KIND)}
+        warned |= {name for name in held if name in self._told and name not in marks}  # no proof
         for name in sorted(warned - self._told):
             await self.notifier.notify(_incident(marks[name]))
         for name in sorted(self._told - warned):

@@ -5,6 +5,7 @@ prices that this price is in. It is asked for once an hour, and again after an o
 its price. A difference from the table is told once.
 """
 
+import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -19,6 +20,7 @@ from jobs.upbit.ticks import NONE_STATED, StatedTicks, band_floor, quote_of, tic
 from jobs.upbit.wire import Instrument, Ticker
 
 EVERY = timedelta(hours=1)
+WITHIN_S = 3.0
 REFUSED = "invalid_price"
 """How the names of refusals for a price off the tick begin (`invalid_price_bid`)."""
 
@@ -58,8 +60,9 @@ class TickWatch:
         """The ticks of `market`; asks first when a price of ours was refused. Raises nothing."""
         if market in self._doubted:
             try:
-                await self.ask([market])
-            except JobError as exc:
+                async with asyncio.timeout(WITHIN_S):  # an exit waits for it
+                    await self.ask([market])
+            except (JobError, TimeoutError) as exc:
                 logger.bind(event="market.no_ticks", market=market, error=str(exc)).warning(
                     "The tick of a market did not come"
                 )

@@ -128,6 +128,25 @@ async def test_a_held_one_is_told_of_once_and_its_end(watched: Watched, venue: V
     assert watched.alerts.resolved == ["market_warning:KRW-XRP"]
 
 
+@pytest.mark.parametrize("answer", [[], [{"market": "KRW-ETH", "korean_name": "x"}]])
+async def test_an_answer_without_the_market_ends_no_alert(
+    watched: Watched, venue: Venue, answer: list[object]
+) -> None:
+    """Absence in one answer proves nothing."""
+    watched.held.add(XRP)
+    venue.options(warned=[XRP])
+    await watched.look()
+    venue.fault(method="GET", path="/v1/market/all", action="answer", status=200, body=answer)
+    await watched.look()
+    assert watched.alerts.resolved == []
+    assert await watched.marks.why_no_entry(XRP) is not None
+    await watched.look()
+    venue.options(warned=[])
+    await watched.look()
+    assert watched.alerts.resolved == ["market_warning:KRW-XRP"]
+    assert len(watched.alerts.told) == 1
+
+
 async def test_it_ends_as_well_when_nothing_is_held_any_more(
     watched: Watched, venue: Venue
 ) -> None:

@@ -1,6 +1,6 @@
 """Price steps that the exchange states, over the sandbox's HTTP, and orders that obey them."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ from jobs.trading.clearance import Clearance
 from jobs.trading.venue_rules import Rules as VenueRules
 from jobs.upbit.client import UpbitClient, open_client
 from jobs.upbit.limits import LIMITS, Limit, Limiter
-from jobs.upbit.ticks import band_floor, tick_size, uniform
+from jobs.upbit.ticks import StatedTicks, band_floor, tick_size, uniform
 from jobs.upbit.wire import Instrument, Ticker
 
 if TYPE_CHECKING:
@@ -131,6 +131,18 @@ async def test_a_price_that_changes_its_band_meanwhile_proves_nothing(
     ticks.exchange = client
     await ticks.watch([XRP])
     assert ticks.stated == {XRP: {Decimal(10_000): Decimal(5)}}
+
+
+async def test_an_exit_does_not_wait_long_for_a_tick(ticks: TickWatch, venue: Venue) -> None:
+    venue.fault(method="GET", path=INSTRUMENTS, action="hang")
+    ticks.learn(XRP, "invalid_price_ask")
+    assert await ticks.of(XRP) == {}
+    assert XRP in await ticks_after(ticks)
+
+
+async def ticks_after(ticks: TickWatch) -> Mapping[str, StatedTicks]:
+    await ticks.of(XRP)
+    return ticks.stated
 
 
 async def test_an_order_refused_for_its_price_has_the_tick_asked_anew(
