@@ -62,9 +62,13 @@ class HaltMonitor:
                 "The setting halted cannot be read; the last one known holds"
             )
         now = strongest(self._stored, halted_by_file(self._halt_file))
-        if now != self._current:
+        before = self._current
+        if now != before:
             self._current = now
             self._on_change(now)
+        is_file_gone = before.file is not None and before.file != now.file
+        if is_file_gone and now.level.rank < before.level.rank:
+            await self._notifier.notify(resumed_by_file(before, now))
         if now.level is not self._told:
             self._told = now.level
             await self._tell(now)
@@ -87,6 +91,21 @@ def halt_incident(halt: Halt) -> Incident:
         title=TITLES[halt.level],
         message=f"{halt}; {effect}",
         advice=halt.ended_by,
+    )
+
+
+def resumed_by_file(before: Halt, now: Halt) -> Incident:
+    """What a person hears when the file that halted trading is gone.
+
+    Changes of the setting are told by whoever reads its audit (daemon/settings_watch.py).
+    """
+    return Incident(
+        kind="resumed",
+        severity="warning",
+        incident=f"resumed:{before.file}",
+        title="Trading was resumed",
+        message=f"{before.file} is gone: {now}",
+        is_event=True,
     )
 
 

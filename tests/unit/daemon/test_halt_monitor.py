@@ -53,6 +53,28 @@ async def test_each_way_is_told_once_and_so_is_its_end(tmp_path: Path) -> None:
     await monitor.look()
     assert daemon.alerts.resolved == ["halted"]
     assert daemon.lines[-1] == "running"
+    resumed = daemon.alerts.told[-1]
+    assert (resumed.kind, resumed.is_event) == ("resumed", True)
+    assert resumed.message == f"{tmp_path}/HALT is gone: not halted"
+
+
+async def test_a_setting_that_ends_is_told_by_the_audits_reader(tmp_path: Path) -> None:
+    daemon = Daemon(settings=Settings(halt=BY_ME))
+    monitor = daemon.monitor(tmp_path)
+    await monitor.look()
+    daemon.settings = Settings()
+    await monitor.look()
+    assert [each.kind for each in daemon.alerts.told] == ["halted"]
+
+
+async def test_a_file_that_became_weaker_is_told(tmp_path: Path) -> None:
+    daemon = Daemon()
+    monitor = daemon.monitor(tmp_path)
+    (tmp_path / "HALT").touch()
+    await monitor.look()
+    (tmp_path / "HALT").rename(tmp_path / "HALT-ENTRIES")
+    await monitor.look()
+    assert [each.kind for each in daemon.alerts.told] == ["halted", "resumed", "halted"]
 
 
 async def test_a_change_of_the_level_is_an_alert_of_its_own(tmp_path: Path) -> None:
