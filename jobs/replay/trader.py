@@ -18,7 +18,7 @@ from jobs.replay.venue import ReplayVenue
 from jobs.store.settings import Settings
 from jobs.trading import exits
 from jobs.trading.choice import choose
-from jobs.trading.due_exits import DUST, DueExit
+from jobs.trading.due_exits import DUST, DueExit, under_way
 from jobs.trading.engine import VenueError
 from jobs.trading.exits import rests_at_most_s
 from jobs.trading.ledger import ZERO, Holding
@@ -164,8 +164,7 @@ class _Turn:
             del trader.due[market]
             due = None
         if found is not None:
-            due = due or DueExit(purpose=found.kind, reason=found.reason, since=self.now)
-            due = replace(due, purpose=found.kind, reason=found.reason)
+            due = under_way(due, found, self.now)
         elif due is not None and due.purpose != "exit":
             del trader.due[market]
             due = None

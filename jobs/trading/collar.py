@@ -11,6 +11,7 @@ from decimal import ROUND_DOWN, Context, Decimal
 from jobs.store.settings import Settings
 from jobs.trading import order_book
 from jobs.trading.portfolio import Rules
+from jobs.upbit.ticks import tick_size
 from jobs.upbit.wire import Chance
 
 _HUNDRED = Decimal(100)
@@ -30,7 +31,9 @@ def entry_bound(settings: Settings, rules: Rules) -> Decimal | None:
     if not settings.max_entry_deviation_pct:
         return None
     known = [rules.price] if rules.recent_price is None else [rules.price, rules.recent_price]
-    return min(known) * (1 + settings.max_entry_deviation_pct / _HUNDRED)
+    price = min(known)
+    by_setting = price * (1 + settings.max_entry_deviation_pct / _HUNDRED)
+    return max(by_setting, price + _steps(rules, price))
 
 
 def off_collar(settings: Settings, rules: Rules) -> OffCollar | None:
@@ -42,7 +45,8 @@ def off_collar(settings: Settings, rules: Rules) -> OffCollar | None:
     if settings.max_spread_pct:
         if bid is None:
             return OffCollar(limit="max_spread_pct", reason="the order book shows no bid")
-        if (spread := order_book.spread_pct(ask, bid)) > settings.max_spread_pct:
+        spread = order_book.spread_pct(ask, bid)
+        if spread > settings.max_spread_pct and ask - bid > _steps(rules, bid):
             return OffCollar(
                 limit="max_spread_pct",
                 reason=f"the spread is {spread:.2f} %, limit {settings.max_spread_pct:f} %",
@@ -85,6 +89,11 @@ def most_by_loss(settings: Settings, chance: Chance, day_loss_krw: Decimal) -> D
         return None
     worst = 1 - stop_share(settings) + chance.bid_fee + chance.ask_fee
     return _DOWN.divide(max(limit - day_loss_krw, Decimal(0)), worst)
+
+
+def _steps(rules: Rules, price: Decimal) -> Decimal:
+    """Two price steps, which no collar refuses: of a coin of 100 won one step is 1 %."""
+    return 2 * tick_size(rules.chance.market, price, rules.ticks)
 
 
 def _too_far(settings: Settings, rules: Rules, ask: Decimal) -> str:

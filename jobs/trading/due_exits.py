@@ -9,6 +9,8 @@ from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+from jobs.trading.exits import Exit
+
 if TYPE_CHECKING:
     from jobs.trading.portfolio import Purpose
 
@@ -107,3 +109,15 @@ class DueExit:
             too_large=max(self.too_large - 1, 0),
             refusal=None,
         )
+
+
+def under_way(due: DueExit | None, found: Exit, now: datetime) -> DueExit:
+    """The exit that a rule asks for: a new one, or the one that is due already.
+
+    What a signal has begun is not tied to the rule's price, and goes on as it began.
+    """
+    if due is None:
+        return DueExit(purpose=found.kind, reason=found.reason, since=now)
+    if due.purpose == "exit":
+        return due
+    return replace(due, purpose=found.kind, reason=found.reason)

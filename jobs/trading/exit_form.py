@@ -24,6 +24,8 @@ _WIDEST_PCT = Decimal(90)
 _DOWN = Context(prec=28, rounding=ROUND_DOWN)
 _STEP = Decimal("0.00000001")
 Kind = Literal["limit", "best", "market"]
+FORMS = frozenset({"limit_ioc", "limit", "best_ioc", "market"})
+"""The forms that an exit takes, as `orders/chance` names them; it needs one of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

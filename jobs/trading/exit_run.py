@@ -19,7 +19,7 @@ from jobs.store.settings import Settings
 from jobs.trading import exit_alerts, exits
 from jobs.trading.clearance import Clearance
 from jobs.trading.desk import Desk
-from jobs.trading.due_exits import DUST, DueExit
+from jobs.trading.due_exits import DUST, DueExit, under_way
 from jobs.trading.follow import cancel
 from jobs.trading.intents import refused_as
 from jobs.trading.ledger import ZERO, Holding
@@ -149,7 +149,7 @@ class ExitRun:
         found = None
         if second is not None:
             found = exits.decide(holding, seen.price, self.settings, bid=second)
-            await self._raise_high(market, seen, second)
+            await self._raise_high(market, holding, seen, second)
         due = self.due.get(market)
         if due is not None and due.is_dust:
             if due.held == holding.volume and self._is_dust(market, holding):
@@ -157,8 +157,7 @@ class ExitRun:
             await self.end(market)
             due = None
         if found is not None:
-            due = due or DueExit(purpose=found.kind, reason=found.reason, since=self.desk.clock())
-            due = replace(due, purpose=found.kind, reason=found.reason)
+            due = under_way(due, found, self.desk.clock())
         elif due is not None and due.purpose != "exit" and second is not None:
             await self.end(market)
             due = None
@@ -177,12 +176,11 @@ class ExitRun:
         before = self.looks.get(market)
         return None if before is None or before.at == seen.at else before.price
 
-    async def _raise_high(self, market: str, seen: Look, second: Decimal) -> None:
-        if not seen.is_asked:
-            return
+    async def _raise_high(self, market: str, holding: Holding, seen: Look, second: Decimal) -> None:
         high = exits.risen(seen.price, second)
-        async with self.desk.db.begin() as conn:
-            await position_store.raise_high(conn, self.desk.mode, market, high)
+        if seen.is_asked and high > holding.high_price:
+            async with self.desk.db.begin() as conn:
+                await position_store.raise_high(conn, self.desk.mode, market, high)
 
     async def _cancel_bids(self, market: str) -> None:
         """No bid may buy back what an exit sells."""
@@ -200,6 +198,8 @@ class ExitRun:
     ) -> None:
         desk = self.desk
         self._tried.add(market)
+        if due.is_overdue(desk.clock()) and not self.settings.halt.level.stops("ask"):
+            due = await self._blocked(market, due)  # the pass before may not have come so far
         try:
             if (why := await self.clearance.why_paused(desk, market)) is not None:
                 await self._not_now(market, due, why)
@@ -274,14 +274,15 @@ class ExitRun:
             replace(due, held=holding.volume, refusal=DUST, cause=cause, blocked_at=None),
         )
 
-    async def _blocked(self, market: str, due: DueExit) -> None:
+    async def _blocked(self, market: str, due: DueExit) -> DueExit:
         """A person hears of it, once for each cause; health says it until it is sold."""
         if due.blocked_at is not None and due.told == due.cause:
-            return
+            return due
         desk = self.desk
         async with desk.db.begin() as conn:
             newest = await order_store.newest_sale(conn, desk.mode, market)
         incident = exit_alerts.blocked(market, due, newest, at=desk.clock())
         await desk.notifier.notify(replace(incident, run_id=self.run_id))
-        blocked_at = due.blocked_at or desk.clock()
-        await self._save(market, replace(due, blocked_at=blocked_at, told=due.cause))
+        due = replace(due, blocked_at=due.blocked_at or desk.clock(), told=due.cause)
+        await self._save(market, due)
+        return due

@@ -220,8 +220,9 @@ async def _sell(
     else:
         result.left.pop(market, None)
     sales.due[market] = due.tried(held=holding.volume, sent=volume, refusal=refusal)
+    tried = sales.due[market]
     is_certain = refusal is not None or order.state is not State.REFUSED
-    if is_certain and sales.due[market].failed > due.failed:
+    if is_certain and tried.failed > due.failed and not tried.repeats(volume):
         sales.over.discard(market)
 
 

@@ -196,6 +196,18 @@ def _entries(case: _Case) -> Refusal | None:
     )
 
 
+def _way_out(case: _Case) -> Refusal | None:
+    """What cannot be sold again is not bought."""
+    types = case.rules.chance.ask_types
+    if not types or exit_form.FORMS & set(types):
+        return None
+    return Refusal(
+        limit="exit_order",
+        reason=f"the market takes no form of sale that an exit has: {', '.join(types)}",
+        final=False,
+    )
+
+
 def _collar(case: _Case) -> Refusal | None:
     found = collar.off_collar(case.settings, case.rules)
     return None if found is None else Refusal(limit=found.limit, reason=found.reason, final=False)
@@ -233,6 +245,7 @@ _ENTRY: tuple[_Check, ...] = (
     _cooldown,
     _position_count,
     _entries,
+    _way_out,
     _collar,
 )
 _EXIT: tuple[_Check, ...] = (_halted, _signal_age, _confidence)

@@ -15,6 +15,7 @@ from jobs.store.tables import due_exits
 from jobs.store.vitals import order_vitals
 from jobs.trading.desk import Patience
 from jobs.trading.due_exits import DueExit
+from jobs.trading.exit_run import ExitRun
 from jobs.upbit.wire import Order, OrderRequest
 
 ETH = "KRW-ETH"
@@ -240,6 +241,42 @@ async def test_a_sell_signal_is_carried_through_to_the_end(trading: Trading) -> 
     assert [o.purpose for o in await trading.orders()] == ["entry", "exit", "exit"]
     assert await due(trading) is None
     await trading.assert_books_agree()
+
+
+async def test_what_a_signal_has_begun_to_sell_is_tied_to_no_price(trading: Trading) -> None:
+    await hold(trading)
+    trading.venue.show([(int(PRICE), "0.004")])
+    await trading.signal("sell")
+    await trading.run(after_s=60)
+    low = int(PRICE) * 90 // 100
+    trading.venue.price[BTC] = Decimal(low)
+    trading.venue.show([(low, "0.001")])
+    await trading.run(after_s=10)  # a stop-loss is due as well
+    trading.venue.price[BTC] = PRICE
+    trading.venue.show([(int(PRICE), "1000")])
+    await trading.run(after_s=10)
+    assert (await trading.holding()).volume == 0
+    assert {o.purpose for o in await trading.orders()} == {"entry", "exit"}
+
+
+async def test_a_pass_that_is_cut_off_does_not_keep_the_alert_back(
+    trading: Trading, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await hold(trading)
+    refuse_sales(trading, "create_ask_error")
+    trading.venue.quote(PRICE * 90 // 100)
+
+    async def cut_off(_: ExitRun) -> None:
+        raise TimeoutError
+
+    monkeypatch.setattr(ExitRun, "settle", cut_off)
+    for _ in range(2):
+        with pytest.raises(TimeoutError):
+            await trading.run(after_s=10)
+    assert BLOCKED not in trading.alerts.open
+    with pytest.raises(TimeoutError):
+        await trading.run(after_s=10)
+    assert BLOCKED in trading.alerts.open
 
 
 async def test_a_later_opinion_to_buy_ends_an_earlier_one_to_sell(trading: Trading) -> None:

@@ -238,6 +238,14 @@ ENTRY_LIMITS = [
         True,
     ),
     ("entries_per_position", BUY, replace(HELD, entries=1), Settings(), RULES, True),
+    (
+        "exit_order",
+        BUY,
+        EMPTY,
+        Settings(),
+        replace(RULES, chance=replace(CHANCE, ask_types=("watch",))),
+        False,
+    ),
     ("order_book", BUY, EMPTY, Settings(), replace(RULES, book=None), False),
     ("order_book", BUY, EMPTY, Settings(), replace(RULES, book=book(0, 100_000_000)), False),
     ("max_spread_pct", BUY, EMPTY, Settings(), replace(RULES, book=book(100_000_000, 0)), False),
@@ -406,6 +414,19 @@ def test_the_largest_order_of_the_market_bounds_an_entry() -> None:
     rules = replace(RULES, chance=replace(CHANCE, max_total=Decimal(300_000)))
     settings = Settings(entry_order="best")
     assert approved(BUY, rules=rules, settings=settings).request.price == 300_000
+
+
+def test_two_price_steps_are_never_too_wide() -> None:
+    """Of a coin of 100 won one step is 1 %."""
+    cheap = replace(CHANCE, market="KRW-XYZ")
+    signal = replace(SIGNAL, market="KRW-XYZ")
+    wish = replace(BUY, market="KRW-XYZ", signal=signal)
+    rules = replace(RULES, chance=cheap, price=Decimal(101), recent_price=Decimal(100))
+    approved(wish, rules=replace(rules, book=replace(book(102, 100), market="KRW-XYZ")))
+    wide = replace(rules, book=replace(book(102, 99), market="KRW-XYZ"))
+    assert refusal(wish, rules=wide).limit == "max_spread_pct"
+    far = replace(rules, book=replace(book(103, 101), market="KRW-XYZ"))
+    assert refusal(wish, rules=far).limit == "max_entry_deviation_pct"
 
 
 def test_a_market_entry_pays_no_more_than_its_bound() -> None:
