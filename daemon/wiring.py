@@ -209,7 +209,7 @@ def _delisting(resources: Resources, selection: Selection, marks: MarketMarks) -
         notifier=base.notifier,
         wanted=selection.current,
         held=marks.held,
-        listed=marks.current,
+        listed=resources.upbit.markets,
         unquoted=lambda: resources.upbit.absent.unquoted,
     )
 

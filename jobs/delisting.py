@@ -5,7 +5,7 @@ stored price, its exits cannot be carried out, and a person hears of it once. Al
 on. One answer proves nothing: it has to be absent from the list of markets and from all tickers.
 """
 
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from jobs.spec import Incident, Notifier
@@ -21,24 +21,28 @@ class DelistingWatch:
     """Tells of markets that are gone, and of their return.
 
     `wanted` are the markets that are worked on, `held` those with a holding or an open order;
-    `listed` is the exchange's list, `unquoted` what all tickers do not name.
+    `listed` asks for the exchange's list now, `unquoted` is what all tickers do not name.
     """
 
     db: Database
     notifier: Notifier
     wanted: Callable[[], Awaitable[Collection[str]]]
     held: Callable[[], Awaitable[Collection[str]]]
-    listed: Callable[[], Awaitable[Mapping[str, Market]]]
+    listed: Callable[[], Awaitable[Sequence[Market]]]
     unquoted: Callable[[], Collection[str]]
     _told: set[str] | None = None
 
     async def watch(self) -> None:
         """Look once. Raises JobError when the list of markets cannot be had."""
-        listed, held = await self.listed(), set(await self.held())
+        held = set(await self.held())
         wanted = held | set(await self.wanted())
-        gone = wanted & set(self.unquoted()) - listed.keys()
+        unquoted = wanted & set(self.unquoted())
         if self._told is None:  # a new process: what an earlier one told of may be over
             self._told = {key.partition(":")[2] for key in await open_incidents(self.db, KIND)}
+        if not unquoted | self._told:
+            return
+        listed = {market.market for market in await self.listed()}
+        gone = unquoted - listed
         for market in sorted(gone - self._told):
             await self.notifier.notify(_incident(market, is_held=market in held))
         back = {market for market in self._told if market in listed or market not in wanted}

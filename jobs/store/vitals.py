@@ -20,10 +20,10 @@ GOOD_CALLS = ("ok", "partial")
 RECENT_CALLS = 10
 
 
-# before the first look at the exchange's list nobody knows
+# what two lists of the exchange agree on, as jobs/delisting.py told
 _DELISTED = text(
-    "SELECT market FROM positions WHERE mode = :mode AND volume > 0"
-    " AND market NOT IN (SELECT market FROM markets) AND EXISTS (SELECT FROM markets)"
+    "SELECT market FROM positions WHERE mode = :mode AND volume > 0 AND EXISTS ("
+    "SELECT FROM alerts WHERE incident = 'market_gone:' || market AND resolved_at IS NULL)"
     " ORDER BY market"
 )
 

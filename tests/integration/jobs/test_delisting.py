@@ -10,7 +10,6 @@ from fixtures.venue import Venue
 
 from jobs.delisting import DelistingWatch
 from jobs.gates import Gates
-from jobs.market_marks import MarketMarks
 from jobs.store.alerts import Telling, raise_alert
 from jobs.store.db import Database
 from jobs.upbit.client import UpbitClient, open_client
@@ -55,15 +54,12 @@ async def watched(venue: Venue, database: Database) -> AsyncIterator[Watched]:
         async def chosen() -> set[str]:
             return wanted
 
-        marks = MarketMarks(
-            exchange=client, db=database, clock=clock, notifier=alerts, held=engaged
-        )
         watch = DelistingWatch(
             db=database,
             notifier=alerts,
             wanted=chosen,
             held=engaged,
-            listed=marks.current,
+            listed=client.markets,
             unquoted=lambda: client.absent.unquoted,
         )
         yield Watched(watch, client, clock, alerts, held, wanted)

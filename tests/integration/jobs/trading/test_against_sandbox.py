@@ -14,13 +14,13 @@ from sqlalchemy import insert, select
 from jobs.errors import JobError
 from jobs.gates import Gates
 from jobs.orders import OrdersJob
-from jobs.spec import Slot
+from jobs.spec import Incident, Slot
 from jobs.store import equity as equity_store
 from jobs.store import market_data, vitals
-from jobs.store import markets as market_store
 from jobs.store import orders as order_store
 from jobs.store import positions as position_store
 from jobs.store import settings as settings_store
+from jobs.store.alerts import Telling, raise_alert
 from jobs.store.db import Database
 from jobs.store.orders import OrderRow
 from jobs.store.tables import orders, signals
@@ -346,10 +346,16 @@ async def test_flatten_sells_the_others_and_names_what_is_delisted(live: Live) -
     assert "notfoundmarket" in result.left[SOL]
 
 
-async def test_a_delisted_holding_is_named_by_health_once_the_list_is_known(live: Live) -> None:
+async def test_a_delisted_holding_is_named_by_health_once_it_was_told(live: Live) -> None:
     await hold_two(live)
     assert (await vitals.order_vitals(live.db, "live")).delisted == []
-    live.venue.options(delisted=[SOL])
-    await market_store.save(live.db, await live.client.markets())
+    incident = Incident(
+        kind="market_gone",
+        severity="critical",
+        incident=f"market_gone:{SOL}",
+        title="gone",
+        message="gone",
+    )
+    await raise_alert(live.db, incident, Telling(hooks={}, dedupe=timedelta(0)), live.clock())
     assert (await vitals.order_vitals(live.db, "live")).delisted == [SOL]
     assert (await vitals.order_vitals(live.db, "paper")).delisted == []
