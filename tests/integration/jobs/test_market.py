@@ -346,6 +346,26 @@ async def test_a_market_whose_history_is_refused_is_set_aside(
     assert heard[-1] is None
 
 
+async def test_what_came_is_stored_when_the_deadline_cuts_a_run_off(
+    client: UpbitClient, database: Database, venue: Venue, watch: Watch
+) -> None:
+    every = sorted(each.market for each in await client.markets())
+    job = make(client, database, watch, names=every)
+    venue.fault(path="/v1/candles/*", market=BUSY, action="hang", count=0)
+    tally, total = Tally(), len(every)
+    token = current_tally.set(tally)
+    running = asyncio.create_task(job.run(SLOT))
+    current_tally.reset(token)
+    while not (running.done() or tally.progress.startswith(f"{total - 1} of")):  # noqa: ASYNC110
+        await asyncio.sleep(0.01)  # its own call ends after five seconds
+    running.cancel()
+    await asyncio.wait([running])
+    assert tally.progress == (f"{total - 1} of {total} newest candles are stored; not yet: {BUSY}")
+    newest = await candles.newest(database, every, 1)
+    assert len(newest) >= total - 2  # one of the small ones may not have traded for hours
+    assert BUSY not in newest
+
+
 # -- candles that come late (fault D1) -----------------------------------------------------------
 
 
