@@ -31,7 +31,7 @@ enabled = false
 history = "{hours}h"
 """
 GIVE_UP_S = 3600.0
-FAILED = "SELECT count(*) FROM job_runs WHERE job = 'market' AND outcome <> 'ok'"
+FAILED = "SELECT count(*) FROM job_runs WHERE job = 'market' AND outcome IN ('failed', 'timeout')"
 COLLECTED = "SELECT count(DISTINCT market), count(*) FROM candles WHERE unit = 1"
 
 

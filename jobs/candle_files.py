@@ -1,11 +1,13 @@
 """Recorded candles in files: CSV, gzip or not, read by the names of their columns.
 
-    market     market, code
-    start      ts_utc, candle_date_time_utc (UTC); ts_kst, candle_date_time_kst (Korean time);
+    market     market, code; without it the code that stands in the file's name
+    start      ts_utc, date_time_utc, candle_date_time_utc (UTC); the same with kst (Korean time);
                ts, time, datetime: only with Z or an offset in every row
     prices     open high low close, or opening_price high_price low_price trade_price
-    turnover   volume value, or candle_acc_trade_volume candle_acc_trade_price
+    turnover   volume value, or (candle_)acc_trade_volume (candle_)acc_trade_price
     unit       where it is there, minutes
+
+So the exchange's own files are read, those it offers for download and those of its guide.
 
 Other columns are left alone. A row without prices is a minute without a trade. Whatever else does
 not fit is refused by file and line: a candle that is read wrongly costs more than one not read.
@@ -28,7 +30,12 @@ from typing import Final, TextIO
 from jobs.errors import BadData
 from jobs.upbit.wire import Candle
 
-PATTERNS: Final = ("candles_1m_*.csv.gz", "candles_1m_*.csv")
+PATTERNS: Final = (
+    "candles_1m_*.csv.gz",
+    "candles_1m_*.csv",
+    "*_candle-1m_*.csv.gz",
+    "*_candle-1m_*.csv",
+)
 KST: Final = timezone(timedelta(hours=9), "KST")
 NUMBERS: Final = ("open", "high", "low", "close", "volume", "value")
 NAMES: Final[Mapping[str, tuple[str, ...]]] = {
@@ -37,13 +44,15 @@ NAMES: Final[Mapping[str, tuple[str, ...]]] = {
     "high": ("high", "high_price"),
     "low": ("low", "low_price"),
     "close": ("close", "trade_price"),
-    "volume": ("volume", "candle_acc_trade_volume"),
-    "value": ("value", "candle_acc_trade_price"),
+    "volume": ("volume", "candle_acc_trade_volume", "acc_trade_volume"),
+    "value": ("value", "candle_acc_trade_price", "acc_trade_price"),
 }
 STARTS: Final[Mapping[str, timezone | None]] = {
     "ts_utc": UTC,
+    "date_time_utc": UTC,
     "candle_date_time_utc": UTC,
     "ts_kst": KST,
+    "date_time_kst": KST,
     "candle_date_time_kst": KST,
     "ts": None,
     "time": None,
@@ -52,12 +61,12 @@ STARTS: Final[Mapping[str, timezone | None]] = {
 """Columns of starts, the best first, and the zone that their name states."""
 
 EXPECTED: Final = "market, ts_utc, open, high, low, close, volume, value"
-_MARKET = re.compile(r"(KRW|BTC|USDT)-[A-Z0-9.]{1,20}")
+_MARKET = re.compile(r"(KRW|BTC|USDT)-[A-Z0-9]{1,20}")
 _START = re.compile(
     r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?(?P<zone>Z|[+-]\d\d:?\d\d)?", re.ASCII
 )
 _PLAIN = re.compile(r"[0-9]{1,20}(\.[0-9]{1,20})?(,[0-9]{1,20}(\.[0-9]{1,20})?){5}", re.ASCII)
-_GZIP = b"\x1f\x8b"
+_GZIP, _ZIP = b"\x1f\x8b", b"PK"
 _MOST_ADJUSTED = 30
 _LONGEST_FIELD = 100
 _GRIDS = (1440, 240, 60, 30, 15, 10, 5, 3)
@@ -142,9 +151,11 @@ def _opened(file: Path) -> Iterator[TextIO]:
     """The file as text, whatever it is packed in; what it cannot be is BadData."""
     try:
         with file.open("rb") as raw:
-            is_packed = raw.read(2) == _GZIP
+            begin = raw.read(2)
+            if begin == _ZIP:
+                raise BadData(f"{file.name}: a zip archive; unpack it and give the CSV file")
             raw.seek(0)
-            content = gzip.open(raw) if is_packed else raw  # noqa: SIM115 - closed with `raw`
+            content = gzip.open(raw) if begin == _GZIP else raw  # noqa: SIM115 - closed with `raw`
             with io.TextIOWrapper(content, encoding="utf-8-sig", newline="") as stream:
                 yield stream
     except (EOFError, zlib.error, gzip.BadGzipFile) as exc:
@@ -167,7 +178,8 @@ class _Columns:
 
     file: Path
     count: int
-    market: int
+    market: int | None
+    named: str
     start: int
     zone: timezone | None
     numbers: Callable[[list[str]], tuple[str, ...]]
@@ -181,7 +193,10 @@ class _Columns:
         names = [each.strip().lower() for each in heading]
         start = next((name for name in STARTS if name in names), None)
         found = {key: _where(file, names, spellings) for key, spellings in NAMES.items()}
+        named = _MARKET.search(file.name.upper())
         missing = [key for key, place in found.items() if place is None]
+        if named is not None and "market" in missing:
+            missing.remove("market")
         if start is None:
             missing.append("ts_utc")
         if missing or start is None:
@@ -190,12 +205,13 @@ class _Columns:
                 file,
                 1,
                 f"no column {', '.join(missing)} in the heading {shown!r}; expected {EXPECTED} "
-                "in any order, or the names of Upbit's API",
+                "in any order (the market may stand in the file's name), or Upbit's names",
             )
         return cls(
             file=file,
             count=len(names),
-            market=found["market"] or 0,
+            market=found["market"],
+            named="" if named is None else named[0],
             start=names.index(start),
             zone=STARTS[start],
             numbers=itemgetter(*(found[name] or 0 for name in NUMBERS)),
@@ -208,17 +224,15 @@ class _Columns:
             if not any(fields):
                 return None
             raise bad(self.file, line, f"{len(fields)} fields, {self.count} in the heading")
-        text = fields[self.market]
+        texts = self.numbers(fields)
+        if not any(texts) or not any(map(str.strip, texts)):
+            return None
+        text = self.named if self.market is None else fields[self.market]
         if (market := self._markets.get(text)) is None:
-            if not any(map(str.strip, fields)):
-                return None
             market = self._markets[text] = self._read_market(line, text)
         text = fields[self.start]
         if (ts := self._starts.get(text)) is None:
             ts = self._starts[text] = self._read_start(line, text)
-        texts = self.numbers(fields)
-        if not any(texts) or not any(map(str.strip, texts)):
-            return None
         if self.unit is not None and fields[self.unit].strip() != "1":
             raise bad(self.file, line, f"unit {fields[self.unit]!r}; one-minute candles are read")
         return Row(line, market, ts, texts)

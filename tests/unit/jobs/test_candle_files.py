@@ -132,6 +132,35 @@ def test_every_spelling_gives_the_same_candles(
     assert read(put(tmp_path / "x", content)) == truth
 
 
+OFFICIAL = ["date_time_utc", "open", "high", "low", "close", "acc_trade_price", "acc_trade_volume"]
+GUIDE = [
+    "candle_date_time_utc",
+    "opening_price",
+    "high_price",
+    "low_price",
+    "trade_price",
+    "candle_acc_trade_price",
+    "candle_acc_trade_volume",
+]
+
+
+@pytest.mark.parametrize("heading", [OFFICIAL, GUIDE], ids=["download", "guide"])
+@pytest.mark.parametrize("empty", ["{},,,,,,", ",,,,,,", ""])
+def test_the_exchanges_own_files_are_read(
+    tmp_path: Path, truth: list[Candle], heading: list[str], empty: str
+) -> None:
+    """Newest first, with a BOM, without a market; a minute without a trade is an empty row."""
+    lines = [
+        ",".join([r["ts_utc"][:-1], *(r[name] for name in HEADING[2:6]), r["value"], r["volume"]])
+        for r in table()
+    ]
+    lines[4] = empty.format("2025-09-01T00:04:00")
+    content = "\ufeff" + "\r\n".join([",".join(heading), *lines[::-1]]) + "\r\n"
+    (tmp_path / "x").mkdir()
+    put(tmp_path / "x", content.encode(), "KRW-XRP_candle-1m_20250901.csv")
+    assert read(tmp_path / "x") == [each for number, each in enumerate(truth) if number != 4]
+
+
 def test_a_row_without_prices_or_turnover_is_a_minute_without_a_trade(
     tmp_path: Path, truth: list[Candle]
 ) -> None:
@@ -187,7 +216,7 @@ REFUSED: dict[str, tuple[str | bytes, str]] = {
     "other names": (PLAIN.replace("high", "top", 1), "line 1: no column high in the heading"),
     "no market": (
         text(table(), heading=HEADING[1:]),
-        "line 1: no column market in the heading",
+        "line 1: no column market in the heading .* may stand in the file's name",
     ),
     "one name twice": (PLAIN.replace("value", "volume", 1), "more than one column for volume"),
     "both spellings": (
@@ -212,7 +241,7 @@ REFUSED: dict[str, tuple[str | bytes, str]] = {
     "cut off": (gzip.compress(PLAIN.encode())[:-20], "damaged or cut off gzip"),
     "damaged": (gzip.compress(PLAIN.encode())[:30] + b"x" * 60, "damaged or cut off gzip"),
     "a quote that never ends": (changed("market", '"KRW-XRP'), "not CSV"),
-    "a zip file": (b"PK\x03\x04" + b"\x00" * 60, "no column market"),
+    "a zip file": (b"PK\x03\x04" + b"\x00" * 60, "a zip archive; unpack it"),
     "a field without end": (changed("open", "1" * 200_000), "not CSV"),
 }
 
