@@ -11,7 +11,7 @@ from decimal import Decimal
 from daemon.config import Config
 from daemon.doctor_markets import markets
 from daemon.findings import Finding, fault, name_of, note, ok, warning
-from jobs.errors import JobError, Unauthorized
+from jobs.errors import JobError, Transient, Unauthorized
 from jobs.gates import Gates
 from jobs.gemini.advice import advice_on
 from jobs.gemini.client import Connection, open_model
@@ -91,7 +91,13 @@ async def upbit(config: Config, clock: Clock) -> list[Finding]:
     """Whether Upbit answers, how far its clock is from ours, and what the keys may do."""
     async with open_venue(config, clock) as venue:
         began = time.monotonic()
-        theirs = await venue.client.server_date()
+        try:
+            theirs = await venue.client.server_date()
+        except Transient as error:
+            if (advice := error.context.get("advice")) is None:
+                raise
+            said = f"{error.args[0]}: {error.context.get('cause')}"
+            return [fault(UPBIT, said, str(advice))]
         took_ms = (time.monotonic() - began) * 1000
         found = [ok(UPBIT, f"{config.upbit.base_url} answers in {took_ms:.0f} ms")]
         found.append(_skew(theirs, clock()))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from loguru import logger
 
 from jobs.candle_plan import CandlePlan, Page
-from jobs.errors import JobError, Transient
+from jobs.errors import BadData, JobError, Transient
 from jobs.spec import Clock
 from jobs.store import candles as candle_store
 from jobs.store.db import Database
@@ -96,6 +96,11 @@ class PageCollector:
                 except JobError as exc:
                     out.fail(page, exc)
                     failed_in_row += isinstance(exc, Transient)
+                except Exception as exc:  # noqa: BLE001 - one market's bug must not cost the others
+                    logger.bind(event="job.bug", market=page.market).exception(
+                        "Reading a page of candles raised what it should not"
+                    )
+                    out.fail(page, BadData("a page could not be read", why=type(exc).__name__))
                 if failed_in_row > 1:
                     return  # it is not this market: leave the exchange in peace
         finally:

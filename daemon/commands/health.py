@@ -15,7 +15,8 @@ from rich.text import Text
 
 from daemon.commands.options import ConfigOption, JsonOption, fail, load_for_command
 from daemon.config import Config, ConfigError, from_mapping, locate
-from jobs.untrusted import clean
+from jobs.errors import BadData
+from jobs.untrusted import clean, decode_floats
 
 TIMEOUT_S: Final = 5.0
 EXITS: Final = {"healthy": 0, "degraded": 1, "unhealthy": 2}
@@ -80,14 +81,14 @@ def _ask(url: str, token: str) -> Mapping[str, Any]:
     try:
         # the daemon is near: a proxy from the environment would only stand in between
         answer = httpx.get(address, headers=headers, timeout=TIMEOUT_S, trust_env=False)
-        body = answer.json()
+        body: Any = decode_floats(answer.content)
     except httpx.TimeoutException:
         fail(f"{address}: no answer within {TIMEOUT_S:g} s", UNREACHABLE)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         fail(
             f"{address}: {str(error) or type(error).__name__}; is the daemon running?", UNREACHABLE
         )
-    except ValueError:
+    except BadData:
         fail(f"{address}: the answer is not JSON; is this the daemon's port?", UNREACHABLE)
     if not _is_report(body):
         said = body.get("error") if isinstance(body, dict) else None

@@ -7,32 +7,14 @@ is what is wrong; the transport's text and Google's reason say which.
 from typing import Final
 
 from jobs.errors import JobError
+from jobs.transport_advice import FIREWALL, TRANSPORT
 
 CONSOLE: Final = "https://console.cloud.google.com/apis"
 KEYS: Final = "https://aistudio.google.com/apikey"
-CLOCK: Final = "set this machine's clock: `timedatectl set-ntp true`"
-FIREWALL: Final = "a firewall swallows the connection: allow port 443 to Google"
 RESTRICTIONS: Final = f"change the key's restrictions at {CONSOLE}/credentials"
 
 ADVICE: Final = (
-    ("certificate is not yet valid", CLOCK),
-    ("certificate has expired", f"{CLOCK}; if it is right, the certificate in between is too old"),
-    ("hostname mismatch", "gemini.base_url or a proxy leads to another host: correct it"),
-    (
-        "certificate_verify_failed",
-        "something between here and Google shows a certificate of its own: add its authority to "
-        "this machine's, or name its file in SSL_CERT_FILE",
-    ),
-    ("ssl", "a proxy or firewall breaks TLS: allow generativelanguage.googleapis.com"),
-    ("name or service not known", "name resolution fails: look at /etc/resolv.conf"),
-    ("name resolution", "name resolution fails: look at /etc/resolv.conf"),
-    ("nodename nor servname", "name resolution fails: look at /etc/resolv.conf"),
-    ("getaddrinfo", "name resolution fails: look at /etc/resolv.conf"),
-    ("proxyerror", "the proxy of the environment refuses: correct HTTPS_PROXY or unset it"),
-    ("network is unreachable", "this machine has no way out: look at its network"),
-    ("connect call failed", "nobody listens there: look at gemini.base_url and at proxies"),
-    ("connection refused", "nobody listens there: look at gemini.base_url and at proxies"),
-    ("connecttimeout", FIREWALL),
+    *TRANSPORT,
     ("connection to gemini in time", FIREWALL),
     (
         "location is not supported",

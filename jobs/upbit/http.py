@@ -28,6 +28,7 @@ from jobs.errors import (
 )
 from jobs.gates import Gates
 from jobs.spec import Clock, count_api_call, current_lane
+from jobs.transport_advice import transport_advice
 from jobs.untrusted import NotJson
 from jobs.upbit.bans import Bans, longest_asked_s
 from jobs.upbit.errors import Fault, read_fault, retry_after_s, to_error
@@ -210,7 +211,10 @@ class Sender:
     ) -> Transient:
         cause = words_of(exc)
         _bound(attempt, None).bind(cause=cause).warning("upbit did not answer")
-        return kind(message, cause=cause, call=attempt.call.name, request_id=attempt.request_id)
+        error = kind(message, cause=cause, call=attempt.call.name, request_id=attempt.request_id)
+        if (advice := transport_advice(cause)) is not None:
+            error.context["advice"] = advice
+        return error
 
     def _settle(self, response: httpx.Response, permit: Permit) -> None:
         if response.status_code == httpx.codes.TOO_MANY_REQUESTS:

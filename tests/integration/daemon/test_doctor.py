@@ -504,7 +504,7 @@ async def test_the_doctor_keeps_the_transport_s_words(unused_url: str) -> None:
     found = await gemini(gemini_config(unused_url, "AIzaSyNoKey"), now)
     assert found[-1].level == "fault"
     assert "Connect call failed" in found[-1].said
-    assert "gemini.base_url" in str(found[-1].mend)
+    assert "base_url in the configuration" in str(found[-1].mend)
 
 
 async def test_markets_that_do_not_exist_are_named_with_the_nearest(venue: Venue) -> None:
@@ -534,3 +534,11 @@ async def test_a_list_of_markets_that_does_not_come_hides_nothing_else(venue: Ve
     found = await upbit(venue_config(venue), now)
     assert levels(found, "markets") == ["fault"]
     assert "fault" not in levels(found, "Upbit key")
+
+
+async def test_the_doctor_tells_why_upbit_cannot_be_reached(unused_url: str) -> None:
+    config = from_mapping({"upbit": {"base_url": unused_url}}, {}, keys=False)
+    (found,) = await upbit(config, now)
+    assert found.level == "fault"
+    assert "Connect call failed" in found.said
+    assert "base_url" in str(found.mend)

@@ -27,7 +27,7 @@ def refused(message: str, name: str, status: int = 400) -> Refused:
         (unsent(SSL + "certificate has expired (_ssl.c:1002)"), "timedatectl"),
         (unsent(SSL + "self-signed certificate in certificate chain"), "SSL_CERT_FILE"),
         (unsent(SSL + "unable to get local issuer certificate"), "SSL_CERT_FILE"),
-        (unsent(SSL + "Hostname mismatch, certificate is not valid for 'x'"), "gemini.base_url"),
+        (unsent(SSL + "Hostname mismatch, certificate is not valid for 'x'"), "base_url"),
         (unsent("ConnectError: [Errno -2] Name or service not known"), "resolv.conf"),
         (unsent("ConnectError: [Errno -3] Temporary failure in name resolution"), "resolv.conf"),
         (unsent("ConnectError: [Errno 101] Network is unreachable"), "network"),
