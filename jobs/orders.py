@@ -285,8 +285,8 @@ class _Pass:
             ticks=await view.ticks_of(market),
             reduce_only=self.job.standing.reduce_only(market)
             or await self.exits.why_unsold(signal)
-            or await self.job.clearance.why_paused(desk, market)
-            or await self.job.why_no_entry(market),
+            or await self.job.clearance.why_paused(desk, market),
+            barred=await self.job.why_no_entry(market),
         )
         wish = Wish(
             market=market,

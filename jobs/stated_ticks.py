@@ -20,6 +20,9 @@ from jobs.upbit.ticks import NONE_STATED, StatedTicks, band_floor, quote_of, tic
 from jobs.upbit.wire import Instrument, Ticker
 
 EVERY = timedelta(hours=1)
+AGAIN = timedelta(minutes=5)
+"""When what did not come, or proved nothing, is asked for again (an order asks at once)."""
+
 WITHIN_S = 3.0
 REFUSED = "invalid_price"
 """How the names of refusals for a price off the tick begin (`invalid_price_bid`)."""
@@ -48,6 +51,7 @@ class TickWatch:
     clock: Clock
     _stated: dict[str, dict[Decimal, Decimal]] = field(default_factory=dict)
     _asked_at: dict[str, datetime] = field(default_factory=dict)
+    _tried_at: dict[str, datetime] = field(default_factory=dict)
     _doubted: set[str] = field(default_factory=set)
     _told: set[tuple[str, Decimal, Decimal]] = field(default_factory=set)
 
@@ -82,6 +86,7 @@ class TickWatch:
 
     async def ask(self, markets: Sequence[str]) -> None:
         """Ask now. A price that changed its band meanwhile proves nothing and is left for later."""
+        self._tried_at |= dict.fromkeys(markets, self.clock())
         before = await self._prices(markets)
         found = await self.exchange.instruments(markets)
         after = await self._prices(markets)
@@ -95,6 +100,9 @@ class TickWatch:
 
     def _is_due(self, market: str, now: datetime) -> bool:
         asked_at = self._asked_at.get(market)
+        tried_at = self._tried_at.get(market)
+        if tried_at is not None and timedelta() <= now - tried_at < AGAIN:
+            return False
         if asked_at is None or market in self._doubted:
             return True
         return not timedelta() <= now - asked_at < EVERY

@@ -48,8 +48,9 @@ class Rules:
 
     `price` is the last trade's, `recent_price` what it was a moment before (the last minute's
     close), `book` its order book (None: not known), `data_at` when its newest stored snapshot was
-    taken. `reduce_only` says why it takes no new exposure, `due` how an exit has fared so far,
-    `ticks` are the price steps that the venue stated.
+    taken. `reduce_only` says why it takes no new exposure now, `barred` why none at all (not
+    chosen, excluded, warned), `due` how an exit has fared so far, `ticks` are the price steps that
+    the venue stated.
     """
 
     chance: Chance
@@ -60,6 +61,7 @@ class Rules:
     data_at: datetime | None = None
     data_max_age_s: float = 180.0
     reduce_only: str | None = None
+    barred: str | None = None
     ticks: StatedTicks = field(default_factory=dict)
 
 

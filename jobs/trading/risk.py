@@ -111,6 +111,12 @@ def _reduce_only(case: _Case) -> Refusal | None:
     return Refusal(limit="reduce_only", reason=f"reduce-only: {why}", final=False)
 
 
+def _barred(case: _Case) -> Refusal | None:
+    """What bars a market does not pass while a signal is fresh: the signal ends with the reason."""
+    why = case.rules.barred
+    return None if why is None else Refusal(limit="reduce_only", reason=f"reduce-only: {why}")
+
+
 def _quote(case: _Case) -> Refusal | None:
     if case.wish.market.startswith("KRW-"):
         return None
@@ -236,6 +242,7 @@ _ENTRY: tuple[_Check, ...] = (
     _confidence,
     _quote,
     _reduce_only,
+    _barred,
     _market_state,
     _open_orders,
     _stale_data,

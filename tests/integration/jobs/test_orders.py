@@ -673,7 +673,7 @@ async def test_a_barred_market_takes_no_entry_and_its_sale_goes_on(trading: Trad
     trading.job = replace(trading.job, why_no_entry=why)
     buy = await trading.signal("buy")
     await trading.run(after_s=60)
-    assert await trading.signal_status(buy) == ("new", None)
+    assert await trading.signal_status(buy) == ("refused", "reduce-only: not chosen")
     assert len(await trading.orders()) == 1
     await trading.signal("sell")
     await trading.run(after_s=60)

@@ -113,7 +113,7 @@ async def test_what_cannot_be_a_tick_is_not_believed(
 
 
 async def test_a_price_that_changes_its_band_meanwhile_proves_nothing(
-    ticks: TickWatch, client: UpbitClient, venue: Venue
+    ticks: TickWatch, client: UpbitClient, venue: Venue, clock: HandClock
 ) -> None:
     """Which of the two bands the answer was about, nobody knows."""
     venue.options(ticks={XRP: "5"})
@@ -129,6 +129,9 @@ async def test_a_price_that_changes_its_band_meanwhile_proves_nothing(
     await ticks.watch([XRP])
     assert ticks.stated == {}
     ticks.exchange = client
+    await ticks.watch([XRP])
+    assert ticks.stated == {}, "not every minute"
+    await clock.sleep(300)
     await ticks.watch([XRP])
     assert ticks.stated == {XRP: {Decimal(10_000): Decimal(5)}}
 

@@ -137,6 +137,7 @@ ENTRY_LIMITS = [
     ("min_confidence", sure("0.59"), EMPTY, Settings(), RULES, True),
     ("market", replace(BUY, market="BTC-ETH"), EMPTY, Settings(), RULES, True),
     ("reduce_only", BUY, EMPTY, Settings(), replace(RULES, reduce_only="books differ"), False),
+    ("reduce_only", BUY, EMPTY, Settings(), replace(RULES, barred="under a warning"), True),
     (
         "market_state",
         BUY,
@@ -477,7 +478,7 @@ def test_an_exit_sells_everything_at_market_on_stale_data_in_reduce_only_and_ove
         last_order_at=NOW,
         holdings={**FIVE_HELD, BTC: HOLDING},
     )
-    rules = replace(RULES, data_at=None, reduce_only="books differ", book=None)
+    rules = replace(RULES, data_at=None, reduce_only="books differ", barred="warned", book=None)
     for wish in (SELL, STOP, FLATTEN):
         verdict = approved(wish, portfolio, Settings(), rules)
         assert verdict.request == OrderRequest(
