@@ -236,7 +236,7 @@ async def read(connection: AsyncConnection, *, fallback: Settings | None = None)
             continue
         try:
             values[key] = spec.check(json.loads(row.raw, parse_float=Decimal))
-        except ValueError as exc:
+        except (ValueError, RecursionError) as exc:  # of a thousand brackets
             if fallback is None:
                 raise BadData("a setting in the database is bad", key=key, cause=str(exc)) from exc
             logger.bind(event="settings.bad", key=key, error=str(exc)).error(
@@ -250,7 +250,7 @@ def _halt_of(row: Row[Any]) -> Halt:
     """The halt that the setting makes; what nobody can read halts all, and says so."""
     try:
         found = HaltLevel(str(SPECS[HALTED].check(json.loads(row.raw, parse_float=Decimal))))
-    except ValueError as exc:
+    except (ValueError, RecursionError) as exc:
         logger.bind(event="settings.bad", key=HALTED, error=str(exc)).error(
             "The setting halted is damaged: trading is halted"
         )

@@ -93,7 +93,11 @@ async def test_what_is_not_allowed_never_reaches_the_table(database: Database, d
     assert by_hand(dsn, "SELECT * FROM settings") == []
 
 
-@pytest.mark.parametrize("bad", ['"five"', "true", "null", "[1]", "{}", "-1", "1e400", '"NaN"'])
+DEEP = ["[" * depth + "]" * depth for depth in (900, 3000)]
+WORDS = ['"five"', "true", "null", "[1]", "{}", "-1", "1e400", "1e100000", '"NaN"']
+
+
+@pytest.mark.parametrize("bad", [*WORDS, *DEEP], ids=range(len(WORDS) + len(DEEP)))
 async def test_garbage_in_the_table_is_named(database: Database, dsn: str, bad: str) -> None:
     with psycopg.connect(dsn) as connection:
         insert = "INSERT INTO settings (key, value) VALUES ('stop_loss_pct', %s::jsonb)"

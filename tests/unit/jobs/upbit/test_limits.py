@@ -3,6 +3,8 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from jobs.spec import current_lane
 from jobs.upbit.limits import (
@@ -234,3 +236,9 @@ def test_others_keep_going_while_orders_take_all_they_may(run_virtual: RunVirtua
         return asyncio.get_running_loop().time()
 
     assert run_virtual(main()) < 10
+
+
+@given(st.text(max_size=300) | st.from_regex(r"group=\w+; min=\d+; sec=\d{1,6000}", fullmatch=True))
+def test_any_header_is_a_hint_or_nothing(header: str) -> None:
+    found = parse_remaining(header)
+    assert found is None or 0 <= found.sec < 10**9
