@@ -149,6 +149,24 @@ def rows(world: World, do: str, undo: str = "") -> Iterator[None]:
 
 
 @lever
+def holding(world: World, market: str, price: str, coins: int = 1) -> Iterator[None]:
+    """One coin of a market in the daemon's books, and so many in the account."""
+    coin = market.partition("-")[2]
+    world.tell("credit", currency=coin, amount=str(coins))
+    world.admin.execute(
+        "INSERT INTO positions (mode, market, volume, avg_price, high_price, opened_at)"
+        " VALUES ('live', %s, 1, %s, %s, now()) ON CONFLICT (mode, market) DO UPDATE"
+        " SET volume = positions.volume + 1",
+        (market, price, price),
+    )
+    yield
+    world.tell("credit", currency=coin, amount=str(-coins))
+    world.admin.execute(
+        "UPDATE positions SET volume = volume - 1 WHERE mode = 'live' AND market = %s", (market,)
+    )
+
+
+@lever
 def inside(world: World, **levers: Any) -> Iterator[None]:
     """Levers inside the daemon's own process (truth/faulty_daemon.py)."""
     for name, value in levers.items():
