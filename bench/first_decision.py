@@ -33,7 +33,10 @@ def hold_back(exchange: str, away_ms: int) -> None:
     """Let every answer of the exchange take so much longer."""
     fault = {"path": "/v1/*", "count": 0, "action": "pass", "delay_ms": away_ms}
     asked = urllib.request.Request(  # noqa: S310 - the local exchange
-        f"{exchange}/sandbox/faults", json.dumps(fault).encode(), method="POST"
+        f"{exchange}/sandbox/faults",
+        json.dumps(fault).encode(),
+        {"Content-Type": "application/json"},
+        method="POST",
     )
     urllib.request.urlopen(asked, timeout=5).close()  # noqa: S310
 

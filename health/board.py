@@ -62,7 +62,7 @@ def _cost(cost: CostToday) -> Html:
         aria_label=f"{share:.0%} of the day's budget",
     )
     reserved = f" · {usd(cost.reserved_usd)} reserved" if cost.reserved_usd else None
-    of = tag("p", f"of {usd(cost.budget_usd)} today", reserved, class_="meta")
+    of = tag("p", f"of {usd(cost.budget_usd)} today (KST)", reserved, class_="meta")
     facts = (
         ("calls", count(cost.calls)),
         ("tokens in", count(cost.tokens_in)),

@@ -331,8 +331,8 @@ def _model_findings(call: ModelCall, now: datetime) -> Iterable[Finding]:
 def _budget_findings(budget: Budget) -> Iterable[Finding]:
     if budget.spent_usd + budget.needed_usd > budget.limit_usd or not budget.limit_usd:
         cause = (
-            f"{budget.spent_usd:.4f} USD spent today, a call may need {budget.needed_usd:.4f}, "
-            f"limit {budget.limit_usd:.2f}"
+            f"{budget.spent_usd:.4f} USD spent today (KST), "
+            f"a call may need {budget.needed_usd:.4f}, limit {budget.limit_usd:.2f}"
         )
         yield Status.DEGRADED, cause
 

@@ -152,6 +152,8 @@ async def _recording(
             since=since or datetime(1970, 1, 1, tzinfo=UTC),
             until=wanted.until or datetime.now(UTC),
         )
+    if not wanted.markets:
+        found = {name: each for name, each in found.items() if name not in config.trading.exclude}
     if missing := [market for market in wanted.markets if market not in found]:
         raise BadData("there is no recording of these markets in that time", markets=missing)
     if not found:

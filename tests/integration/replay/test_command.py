@@ -301,3 +301,18 @@ def test_gemini_is_asked_anew_only_when_told_and_within_the_budget(
     poor = as_json(run(*asked, *later, "--budget-usd", "0.0001"))
     assert poor["failures"] == {"BudgetExhausted": 4}
     assert poor["signals"] == {}
+
+
+def test_excluded_markets_are_left_out_unless_they_are_asked_for(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UPBITD_TRADING__MARKETS", '["KRW-BTC", "KRW-DOGE"]')
+    monkeypatch.setenv("UPBITD_TRADING__EXCLUDE", '["KRW-DOGE"]')
+    plain = ("--data", str(DATA), *HOURS, "--source", "rules", "--shuffles", "0", "--json")
+    left = json.loads(run(*plain).stdout)
+    asked = json.loads(run(*plain, "--markets", "KRW-DOGE").stdout)
+    assert [*_markets(left), *_markets(asked)] == ["KRW-BTC", "KRW-DOGE"]
+
+
+def _markets(report: dict[str, Any]) -> list[str]:
+    return sorted(each["market"] for each in report["markets"])

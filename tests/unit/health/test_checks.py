@@ -203,11 +203,11 @@ GEMINI = GeminiFacts(
         (replace(GEMINI, budget=None), (DEGRADED, "the day's budget is not known")),
         (
             replace(GEMINI, budget=replace(BUDGET, spent_usd=Decimal("0.9812"))),
-            (DEGRADED, "0.9812 USD spent today, a call may need 0.0200, limit 1.00"),
+            (DEGRADED, "0.9812 USD spent today (KST), a call may need 0.0200, limit 1.00"),
         ),
         (
             replace(GEMINI, budget=Budget(spent_usd=Decimal(0), limit_usd=Decimal(0))),
-            (DEGRADED, "0.0000 USD spent today, a call may need 0.0000, limit 0.00"),
+            (DEGRADED, "0.0000 USD spent today (KST), a call may need 0.0000, limit 0.00"),
         ),
         (
             replace(GEMINI, last_call=ModelCall(at=ago(minutes=2), outcome="rejected", failures=1)),
