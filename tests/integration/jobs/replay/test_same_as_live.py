@@ -170,7 +170,7 @@ async def opened(db: Database, tape: Tape, settings: Settings, rules: Rules) -> 
     [
         ({}, 40),
         ({"entry_order": "market", "entries_per_position": 3, "position_size_pct": 10}, 20),
-        ({"max_entry_deviation_pct": Decimal("0.04"), "max_spread_pct": Decimal("0.05")}, 30),
+        ({"max_entry_deviation_pct": Decimal("0.02"), "max_spread_pct": Decimal("0.07")}, 30),
         ({"entry_order": "best", "exit_order": "best"}, 12),
         ({"entry_time_in_force": "post_only", "exit_order": "limit", "order_timeout_s": 40}, 25),
     ],
