@@ -136,7 +136,7 @@ def main(config: Config, environ: Mapping[str, str]) -> int:
                 if config.trading.mode == "live" and _note(config) is None:
                     refuse_nobody(root / "data")
                 server = EmbeddedPostgres(root)
-                url = stack.enter_context(server).url
+                url = stack.enter_context(server).daemon_url
             host = Host(config=config, environ=environ, logs=logs, database_url=url, server=server)
             return asyncio.run(serve(host))
     except CannotStart as error:

@@ -23,6 +23,7 @@ from daemon.config import Config, secrets_in
 from daemon.config_values import is_loopback
 from daemon.doctor_orders import ORDERS, orders
 from daemon.findings import Check, Finding, examine_all, fault, note, ok, warning
+from daemon.server_age import describe_age
 from jobs.store.db import Database
 
 GIB = 2**30
@@ -157,7 +158,11 @@ async def _server(db: Database, pool_max: int) -> list[Finding]:
         version = int((await tx.execute(text("SHOW server_version_num"))).scalar_one())
         most = int((await tx.execute(text("SHOW max_connections"))).scalar_one())
         read_only = (await tx.execute(text("SHOW transaction_read_only"))).scalar_one() == "on"
-    found = []
+        is_superuser = (await tx.execute(text("SHOW is_superuser"))).scalar_one() == "on"
+    found = [note(DATABASE, describe_age(version, _now().date()))]
+    if is_superuser:
+        said = "the role of database.url is a superuser: one that owns the database is enough"
+        found.append(note(DATABASE, said))
     if version < OLDEST_SERVER:
         found.append(fault(DATABASE, f"Postgres {version // 10_000} is too old", "use 14 or newer"))
     if read_only:

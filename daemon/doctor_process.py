@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from daemon.config import Config, ConfigError, service_links
+from daemon.encryption import in_clear, refuse_clear
 from daemon.findings import Finding, fault, note, ok, warning
-from daemon.network import in_clear, proxies, refuse_clear
+from daemon.network import proxies
 from jobs.http_clients import BadEnvironment, trust
 
 LOG = "log"

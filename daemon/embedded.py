@@ -21,6 +21,7 @@ from urllib.parse import quote
 import psycopg
 from loguru import logger
 
+from daemon.embedded_access import ROLE, SUPERUSER, access_settings, hand_over
 from daemon.embedded_home import (
     PORT,
     PR_SET_PDEATHSIG,
@@ -95,8 +96,13 @@ class EmbeddedPostgres:
 
     @property
     def url(self) -> str:
-        """The address of its database, valid once started."""
+        """The address of its database for the superuser, valid once started."""
         return address_at(self._sockets)
+
+    @property
+    def daemon_url(self) -> str:
+        """The same for the role of the daemon, which is no superuser."""
+        return address_at(self._sockets, ROLE)
 
     @property
     def pid(self) -> int | None:
@@ -217,7 +223,7 @@ class EmbeddedPostgres:
         partial = self._root / "partial-data"
         remove_tree(self._root, partial.name)
         initdb = self._binaries / "initdb"
-        command = [str(initdb), "-D", str(partial), "-U", "postgres", "--auth=trust"]
+        command = [str(initdb), "-D", str(partial), "-U", SUPERUSER, "--auth=peer"]
         command += ["-E", "UTF8", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
         command += ["--locale=C", "--no-instructions"]
         made = subprocess.run(  # noqa: S603 (our own binary, no shell)
@@ -262,7 +268,8 @@ class EmbeddedPostgres:
         self._clear_stale_locks()
         command = [str(self._binaries / "postgres"), "-D", str(self._data), "-p", str(PORT)]
         quoted = str(self._sockets).replace('"', '""')
-        for name, value in (*self._settings.items(), ("unix_socket_directories", f'"{quoted}"')):
+        settings = {**self._settings, **access_settings(self._root, self._account)}
+        for name, value in (*settings.items(), ("unix_socket_directories", f'"{quoted}"')):
             command += ["-c", f"{name}={value}"]
         with self._open_log() as log, warnings.catch_warnings():
             # Python 3.12 warns of forking beside threads; the hook below only makes system calls
@@ -297,6 +304,7 @@ class EmbeddedPostgres:
             try:
                 with connect_blocking(self.url, connect_timeout=2) as connection:
                     prove_ours(connection, self._data)
+                    hand_over(connection)
             except psycopg.OperationalError:
                 if time.monotonic() > deadline:
                     raise EmbeddedError(f"Postgres does not answer; see {self._log}") from None
@@ -351,9 +359,9 @@ def prove_ours(connection: psycopg.Connection, data: Path) -> None:
         )
 
 
-def address_at(sockets: Path) -> str:
+def address_at(sockets: Path, role: str = SUPERUSER) -> str:
     """The address of the server whose socket lies in `sockets`, whoever started it."""
-    return f"postgresql://postgres@/postgres?host={quote(str(sockets))}&port={PORT}"
+    return f"postgresql://{role}@/postgres?host={quote(str(sockets))}&port={PORT}"
 
 
 def end_with_parent() -> Callable[[], None]:

@@ -27,6 +27,7 @@ from daemon.embedded import (
     drop_libpq_variables,
     prove_ours,
 )
+from daemon.embedded_access import ROLE, hand_over
 from daemon.embedded_home import (
     Account,
     DirectoryLocked,
@@ -60,16 +61,18 @@ def shared_server(root: Path) -> Iterator[str]:
 
 
 def _reached(root: Path, account: Account | None) -> str:
-    url = address_at(socket_directory(root, account))
+    sockets = socket_directory(root, account)
+    url = address_at(sockets)
     if not _answers(url, root):
         _start(url, root)
-    return url
+    return address_at(sockets, ROLE)
 
 
 def _answers(url: str, root: Path) -> bool:
     try:
         with connect_blocking(url, connect_timeout=3) as connection:
             prove_ours(connection, root / "data")
+            hand_over(connection)
     except psycopg.OperationalError:
         return False
     return True

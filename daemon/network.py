@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator, Mapping
 
-from daemon.config import Config, ConfigError
-from daemon.config_values import postgres_in_clear, redis_in_clear
+from daemon.config import Config
+from daemon.encryption import refuse_clear
 from jobs.gemini.model import PUBLIC_URL
 from jobs.http_clients import Proxy, proxy_for, trust
 
@@ -33,30 +33,3 @@ def check_network(config: Config, environ: Mapping[str, str]) -> None:
     refuse_clear(config)
     proxies(config, environ)
     trust(environ)
-
-
-def in_clear(config: Config) -> dict[str, str]:
-    """The hosts that would be spoken to in clear or unverified over a network, by section."""
-    found = {
-        "database": postgres_in_clear(config.database.url),
-        "redis": redis_in_clear(config.redis.url),
-    }
-    return {section: host for section, host in found.items() if host is not None}
-
-
-def refuse_clear(config: Config) -> None:
-    """Raise ConfigError for a database elsewhere whose connection anybody on the way may change.
-
-    Who sits there writes settings (halted, limits) and signals (a new row is an order).
-    """
-    allowed = {"database": config.database.allow_clear, "redis": config.redis.allow_clear}
-    mends = {
-        "database": "add ?sslmode=verify-full&sslrootcert=system to it",
-        "redis": "use rediss://",
-    }
-    for section, host in in_clear(config).items():
-        if not allowed[section]:
-            raise ConfigError(
-                f"{section}.url: {host} would be spoken to in clear or unverified; "
-                f"{mends[section]}, or set {section}.allow_clear = true"
-            )

@@ -107,7 +107,7 @@ def _database(config: Config, *, beside_daemon: bool = False) -> Iterator[str]:
                 yield address_for_command(config, stack)
             else:
                 root = config.daemon.state_dir / "postgres"
-                yield stack.enter_context(EmbeddedPostgres(root)).url
+                yield stack.enter_context(EmbeddedPostgres(root)).daemon_url
     except (EmbeddedError, JobError) as error:
         fail(str(error), UNREACHABLE)
 

@@ -17,8 +17,8 @@ from daemon.database import PoolOptions, open_database
 from daemon.embedded import EmbeddedPostgres
 from daemon.embedded_home import EmbeddedError
 from daemon.embedded_shared import shared_server
+from daemon.encryption import refuse_clear
 from daemon.logs import configure
-from daemon.network import refuse_clear
 from jobs.errors import JobError
 from jobs.store.db import Database
 
@@ -92,7 +92,7 @@ def address_for_command(config: Config, stack: ExitStack, *, create: bool = Fals
         return config.database.url
     root = config.daemon.state_dir / "postgres"
     if create and not (root / "data" / "PG_VERSION").exists():
-        return stack.enter_context(EmbeddedPostgres(root)).url
+        return stack.enter_context(EmbeddedPostgres(root)).daemon_url
     return _embedded_url(root, stack)
 
 

@@ -89,7 +89,9 @@ def test_five_commands_at_once_all_work(config: Path, root: Path) -> None:
     assert command(config, "migrate", "up").returncode == 0
     with ThreadPoolExecutor(5) as pool:
         done = list(pool.map(lambda _: command(config, "settings", "list", "--json"), range(5)))
-    assert [(each.returncode, each.stderr) for each in done] == [(0, "")] * 5
+    # a busy machine may make a statement slow, which is a line of its own
+    said = [line for each in done for line in each.stderr.splitlines() if "slow_query" not in line]
+    assert ([each.returncode for each in done], said) == ([0] * 5, [])
     assert servers(root) == []
 
 
@@ -143,7 +145,7 @@ def test_a_daemon_that_starts_waits_for_the_commands(
         with EmbeddedPostgres(root) as server:
             assert servers(root) == [server.pid]
             with shared_server(root) as url:  # what the daemon runs is used, and left alone
-                assert url == server.url
+                assert url == server.daemon_url
             assert servers(root) == [server.pid]
         leaving.result()
     assert servers(root) == []

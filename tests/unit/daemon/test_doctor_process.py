@@ -6,7 +6,8 @@ import pytest
 
 from daemon.config import Config, ConfigError, from_mapping
 from daemon.doctor_process import encryption, environment, log_file
-from daemon.network import check_network, refuse_clear
+from daemon.encryption import refuse_clear
+from daemon.network import check_network
 
 
 def config(**sections: object) -> Config:
