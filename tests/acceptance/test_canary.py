@@ -18,6 +18,7 @@ from fixtures.sandbox import Sandbox, running_sandbox
 from fixtures.told import listening_hook, running_daemon, toml
 from psycopg.sql import SQL, Identifier
 
+from daemon.config import ConfigError, load
 from daemon.embedded import EmbeddedPostgres
 from daemon.masking import forms_of
 
@@ -216,15 +217,9 @@ def ask(config: Path, keys: Mapping[str, str]) -> dict[str, str]:
 
 def refuse(config: Path, variable: str, text: str) -> str:
     """What a start says to a setting that holds a secret in the wrong form."""
-    done = subprocess.run(
-        [sys.executable, "-m", "daemon", "run", "--config", str(config)],
-        check=False,
-        capture_output=True,
-        text=True,
-        env={**os.environ, variable: text},
-    )
-    assert done.returncode == 2
-    return done.stdout + done.stderr
+    with pytest.raises(ConfigError) as refused:
+        load(config, {variable: text})
+    return str(refused.value)
 
 
 def tables(url: str) -> dict[str, str]:
