@@ -12,6 +12,7 @@ from pathlib import Path
 from sqlalchemy import func, select
 
 from daemon.config import LIVE_CONFIRMED, Config
+from daemon.modes import make_folders
 from jobs.spec import Incident
 from jobs.store import settings as settings_store
 from jobs.store.db import Database
@@ -90,7 +91,7 @@ def remember(config: Config) -> None:
     """Keep the word for the next start. Raises OSError; then it has to be said again."""
     place = _marker(config)
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
+        make_folders(place.parent)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         os.close(os.open(place, flags, 0o600))
     except FileExistsError:

@@ -13,6 +13,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Protocol, TextIO
 
+from daemon.modes import make_folders
+
 ROOM_WAIT_MS = 1000
 
 
@@ -195,7 +197,7 @@ class RotatingFile:
         return cannot_rotate
 
     def _open(self) -> None:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
+        make_folders(self._path.parent)
         # nobody else's business: the log of a trading account
         number = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
         self._writer = LineWriter(number, is_torn=self._lacks_line_end(number))

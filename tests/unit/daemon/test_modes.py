@@ -10,6 +10,7 @@ import pytest
 from fixtures.postgres import QUICK
 
 from daemon.embedded import EmbeddedPostgres
+from daemon.log_outputs import RotatingFile
 from daemon.modes import make_folders, open_tree
 
 
@@ -56,3 +57,14 @@ def test_our_own_postgres_starts_under_a_closed_umask(open_directory: Path) -> N
     with EmbeddedPostgres(root, settings=QUICK) as server, psycopg.connect(server.url) as session:
         assert session.execute("SELECT 1").fetchone() == (1,)
     assert mode(root) == 0o700
+
+
+def test_a_log_file_in_the_state_folder_does_not_close_it(open_directory: Path) -> None:
+    """Whoever makes the folder first decides whether the account of our Postgres may pass."""
+    state = open_directory / "state"
+    file = RotatingFile(state / "upbitd.log", 1000, keep_s=1)
+    file.write("first\n")
+    file.close()
+    assert mode(state) == 0o755
+    with EmbeddedPostgres(state / "postgres", settings=QUICK) as server:
+        psycopg.connect(server.daemon_url).close()
