@@ -299,11 +299,7 @@ async def _open_database(host: Host, stack: AsyncExitStack) -> Database:
     except JobError as error:
         raise CannotStart(str(error), NO_DATABASE) from error
     if not now.at_head:
-        raise CannotStart(
-            f"the database is at revision {now.current or 'none'}, this program needs {now.head}: "
-            "run `upbitd migrate up`",
-            NO_DATABASE,
-        )
+        raise CannotStart(f"{now}: {now.mend}", NO_DATABASE)
     return database
 
 

@@ -177,6 +177,7 @@ async def _server(db: Database, pool_max: int) -> list[Finding]:
 
 async def _migrations(db: Database, *, embedded: bool) -> Finding:
     head = await asyncio.to_thread(schema.head)
+    known = await asyncio.to_thread(schema.known)
     try:
         async with db.begin() as tx:
             current = (await tx.execute(text("SELECT version_num FROM alembic_version"))).scalar()
@@ -184,6 +185,9 @@ async def _migrations(db: Database, *, embedded: bool) -> Finding:
         current = None
     if current == head:
         return ok(MIGRATIONS, f"at head ({head})")
+    if current is not None and current not in known:
+        newer = schema.Status(current=current, head=head, pending=())
+        return fault(MIGRATIONS, str(newer), newer.mend)
     if embedded:
         return note(MIGRATIONS, f"at {current or 'none'}; the daemon goes to {head} when it starts")
     return fault(MIGRATIONS, f"at {current or 'none'}, not at {head}", "run `upbitd migrate up`")

@@ -21,17 +21,19 @@ from sqlalchemy.exc import PendingRollbackError
 from sqlalchemy.pool import NullPool
 
 from daemon.blockers import ADVISORY_HOLDER, Blockers, advisory, describe
-from jobs.errors import Transient, Unavailable
+from jobs.errors import Permanent, Transient, Unavailable
 from jobs.store.connecting import connect_blocking
 from jobs.store.db import translated
 
 __all__ = [
     "CommandError",
+    "NewerSchema",
     "Status",
     "Step",
     "Watch",
     "downgrade",
     "head",
+    "known",
     "status",
     "upgrade",
 ]
@@ -60,6 +62,27 @@ class Status:
         """Whether the database is exactly what this program was written for."""
         return self.current == self.head
 
+    @property
+    def is_newer(self) -> bool:
+        """Whether a newer program has moved the database beyond what this one knows."""
+        return self.current is not None and not self.at_head and not self.pending
+
+    @property
+    def mend(self) -> str:
+        """What a person does about a database that is not at head."""
+        if self.is_newer:
+            return "install the newer program again, or `upbitd restore` a back-up of before"
+        return "run `upbitd migrate up`"
+
+    def __str__(self) -> str:
+        """Where it stands beside this program, in a few words."""
+        how = ", which is newer than this program" if self.is_newer else ""
+        return f"the database is at revision {self.current or 'none'}{how} (head {self.head})"
+
+
+class NewerSchema(Permanent):
+    """A newer program has moved the database: this one must not touch it."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
@@ -79,6 +102,7 @@ def upgrade(url: str, watch: Watch | None = None, *, patience_s: float = PATIENC
     May be killed at any statement: the next call goes on from there. A table that others hold is
     waited for in short tries; after `patience_s` seconds Unavailable names who holds it.
     """
+    _refuse_newer(url)
     _patiently(url, watch, patience_s, lambda config: command.upgrade(config, "head"))
 
 
@@ -86,7 +110,14 @@ def downgrade(
     url: str, revision: str, watch: Watch | None = None, *, patience_s: float = PATIENCE_S
 ) -> None:
     """Take the database back to `revision` (`base`: nothing is left). Raises Unavailable."""
+    _refuse_newer(url)
     _patiently(url, watch, patience_s, lambda config: command.downgrade(config, revision))
+
+
+def _refuse_newer(url: str) -> None:
+    """Raise NewerSchema where Alembic would only say that it cannot locate a revision."""
+    if (now := status(url)).is_newer:
+        raise NewerSchema(f"{now}: {now.mend}")
 
 
 def _patiently(
@@ -120,14 +151,18 @@ def head() -> str:
     return revision
 
 
+def known() -> set[str]:
+    """Every revision that this program knows."""
+    return {each.revision for each in ScriptDirectory.from_config(_config()).walk_revisions()}
+
+
 def status(url: str) -> Status:
     """Where the database stands now. Raises Unavailable."""
     script = ScriptDirectory.from_config(_config())
     newest = head()
     with _connected(url) as connection:
         current = MigrationContext.configure(connection).get_current_revision()
-    known = {revision.revision for revision in script.walk_revisions()}
-    if current is not None and current not in known:  # written by a newer program
+    if current is not None and current not in known():  # written by a newer program
         return Status(current=current, head=newest, pending=())
     revisions = script.iterate_revisions(newest, current or "base")
     pending = tuple(reversed([each.revision for each in revisions]))

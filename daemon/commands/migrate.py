@@ -70,7 +70,7 @@ def status(config: ConfigOption = None) -> None:
         typer.echo(f"head     {now.head}")
         typer.echo(f"pending  {', '.join(now.pending) or 'none'}")
         if not now.at_head:
-            typer.echo("mend     upbitd migrate up")
+            typer.echo(f"mend     {now.mend}")
             raise typer.Exit(UNREACHABLE)
 
 

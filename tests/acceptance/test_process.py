@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psycopg
 import pytest
 from fixtures.process import Start
 from fixtures.venue import Venue
@@ -138,3 +139,30 @@ def test_a_bad_configuration_is_one_line_and_exit_two(tmp_path: Path, arguments:
     assert done.stderr.count("\n") == 1
     assert "trading.mod" in done.stderr
     assert "trading.mode" in done.stderr
+
+
+def test_a_database_of_a_newer_program_is_one_line_and_exit_three(
+    start_daemon: Start, dsn: str, tmp_path: Path
+) -> None:
+    """A roll-back of the program was a traceback, exit 1 and a restart loop (fault I6)."""
+    with psycopg.connect(dsn) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    daemon = start_daemon()
+    assert daemon.end() == 3
+    (line,) = daemon.of("daemon.cannot_start")
+    assert "9999, which is newer than this program" in line["error"]
+    for what in ("up", "status", "down 0001 --yes"):
+        done = subprocess.run(
+            [
+                *(sys.executable, "-m", "daemon", "migrate", *what.split()),
+                *("--config", str(tmp_path / "config.toml")),
+            ],
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.returncode == 3, done
+        assert "install the newer program again" in done.stdout + done.stderr
+        assert "migrate up" not in done.stdout + done.stderr
+        assert "Traceback" not in done.stderr

@@ -166,6 +166,10 @@ def test_a_revision_from_a_newer_program_is_not_head(dsn: str) -> None:
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
     status = schema.status(dsn)
     assert (status.current, status.pending, status.at_head) == ("9999", (), False)
+    assert status.is_newer
+    for move in (schema.upgrade, lambda url: schema.downgrade(url, "0001")):
+        with pytest.raises(schema.NewerSchema, match=r"9999, which is newer.*restore` a back-up"):
+            move(dsn)  # Alembic's own words were a traceback: "Can't locate revision" (fault I6)
 
 
 def test_no_server_is_unavailable() -> None:
