@@ -9,6 +9,8 @@ from functools import partial
 from typing import Literal
 
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from daemon.board import JobBoard
 from health import checks
@@ -49,6 +51,11 @@ AnyCheck = (
     | Live[SchedulerFacts]
     | (Probe[LatestSignalFacts] | Probe[LatestOrderFacts])
 )
+
+SPILL = "SELECT count(*) FROM generate_series(1, 10000)"
+"""300 kB of rows, which 64 kB of memory do not hold: the server writes them to its disk."""
+CANNOT_WRITE = frozenset({"53100", "58030"})
+"""disk_full, io_error"""
 
 DATABASE_S = 2.0
 QUERY_S = 1.5
@@ -187,6 +194,8 @@ async def _database(sources: Sources) -> DatabaseFacts:
         asked = "SELECT current_setting('transaction_read_only') = 'on', version_num"
         row = (await tx.execute(text(f"{asked} FROM alembic_version"))).first()
         latency_ms = (sources.clock() - began).total_seconds() * 1000
+        if row is not None and not row[0]:
+            await _write(tx)
     pool = sources.database.pool_stats()
     return DatabaseFacts(
         latency_ms=latency_ms,
@@ -201,6 +210,23 @@ async def _database(sources: Sources) -> DatabaseFacts:
         revision=row[1] if row else None,
         head=sources.head_revision,
     )
+
+
+async def _write(tx: AsyncConnection) -> None:
+    """Write: a transaction of its own, and rows that spill to the server's disk.
+
+    A full disk still answers every query, and its last WAL segment takes small rows for a while.
+    Nothing stays. Raises Unavailable with what the server says.
+    """
+    try:
+        await tx.execute(text("SELECT pg_current_xact_id()"))
+        await tx.execute(text("SET LOCAL work_mem = '64kB'"))
+        await tx.execute(text(SPILL))
+    except DBAPIError as exc:
+        if getattr(exc.orig, "sqlstate", None) in CANNOT_WRITE:
+            why = str(exc.orig).strip().partition("\n")[0]
+            raise Unavailable(f"the database cannot write: {why}") from exc
+        raise
 
 
 class _Venue:
