@@ -42,6 +42,13 @@ def tables(url: str) -> int:
     return 0 if row is None else int(row[0])
 
 
+def dumped(url: str) -> int:
+    """How many tables a back-up tells of: ours, and the one that names the revision."""
+    with translated(), connect_blocking(url) as connection:
+        row = connection.execute("SELECT to_regclass('alembic_version') IS NOT NULL").fetchone()
+    return tables(url) + int(bool(row and row[0]))
+
+
 def back_up(url: str, file: Path, told: Told) -> int:
     """Write one consistent state of the database to `file`; return its size in bytes.
 

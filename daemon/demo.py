@@ -224,7 +224,7 @@ async def play(options: Options) -> None:
         async with child(*sandbox_arguments, environ=os.environ, capture=True) as exchange:
             sandbox = await read_sandbox(exchange)
             drain = asyncio.create_task(_drain(exchange))
-            port = options.port or _free_port()
+            port = _port(options.port)
             config = write_config(place, sandbox, port)
             environ = environment(sandbox)
             if options.config is not None:
@@ -276,6 +276,25 @@ async def _drain(process: asyncio.subprocess.Process) -> None:
     if process.stdout is not None:
         while await process.stdout.read(65536):
             pass
+
+
+def _port(wanted: int) -> int:
+    """The port that was asked for, or a free one where another program, a daemon say, has it."""
+    if not wanted or _is_free(wanted):
+        return wanted or _free_port()
+    port = _free_port()
+    _say(f"port {wanted} is another program's; the page is on {port}")
+    return port
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the health port has it
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 def _free_port() -> int:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from daemon.commands.arguments import instant
+from daemon.commands.names import market_name
 from daemon.commands.options import BAD_CONFIGURATION, ConfigOption, fail, read_config
 from daemon.commands.progress import Advance, progress
 from daemon.commands.session import with_database
@@ -23,7 +24,10 @@ from jobs.upbit.limits import Limiter
 from jobs.upkeep import Keep
 
 UNITS = (1, 3, 5, 10, 15, 30, 60, 240)
-MarketOption = Annotated[str, typer.Option("--market", metavar="KRW-BTC", help="The market.")]
+MarketOption = Annotated[
+    str,
+    typer.Option("--market", metavar="KRW-BTC", help="The market.", callback=market_name),
+]
 FromOption = Annotated[
     str, typer.Option("--from", help='From when on: "30d", or 2026-01-01T00:00+09:00.')
 ]

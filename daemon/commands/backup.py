@@ -29,7 +29,7 @@ def backup(
     """
     if file.exists() and not force:
         fail(f"{file} is there already: choose another name, or --force")
-    with _reached(read_config(config, keys=False)) as url, _telling(dump.tables(url)) as told:
+    with _reached(read_config(config, keys=False)) as url, _telling(dump.dumped(url)) as told:
         size = dump.back_up(url, file, told)
     typer.echo(f"wrote {file}, {size:,} bytes")
 

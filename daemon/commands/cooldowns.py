@@ -10,7 +10,7 @@ from loguru import logger
 from daemon.commands.operator import operator
 from daemon.commands.options import ConfigOption, JsonOption, fail, read_config
 from daemon.commands.session import with_database
-from daemon.commands.tables import show
+from daemon.commands.tables import WideOption, show
 from jobs.gates import Closed
 from jobs.store import gates as gate_rows
 from jobs.store.db import Database
@@ -40,7 +40,9 @@ class CooldownRow:
 
 
 @commands.command("list")
-def list_cooldowns(config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
+def list_cooldowns(
+    config: ConfigOption = None, *, as_json: JsonOption = False, wide: WideOption = False
+) -> None:
     """List the cooldowns in force: who asked for the wait, until when, and why.
 
     Example: upbitd cooldowns list --json
@@ -54,7 +56,7 @@ def list_cooldowns(config: ConfigOption = None, *, as_json: JsonOption = False) 
         "since": "SINCE",
     }
     rows = with_database(read_config(config, keys=False), _rows)
-    show(rows, columns, as_json=as_json, empty="No cooldowns.")
+    show(rows, columns, as_json=as_json, wide=wide, empty="No cooldowns.")
 
 
 @commands.command("lift")

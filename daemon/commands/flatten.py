@@ -9,6 +9,7 @@ import typer
 
 from daemon.commands.acting import YesOption, confirm, foundation, why_not
 from daemon.commands.halt import halt_now
+from daemon.commands.names import MarketOption, refuse_unknown_market
 from daemon.commands.options import ConfigOption, JsonOption, read_config
 from daemon.commands.requesting import Order, carried_out
 from daemon.commands.session import with_database
@@ -35,9 +36,7 @@ class _Open:
 def flatten(
     config: ConfigOption = None,
     *,
-    market: Annotated[
-        str | None, typer.Option("--market", help="Only this market, for example KRW-BTC.")
-    ] = None,
+    market: MarketOption = None,
     yes: YesOption = False,
     halt: Annotated[
         bool, typer.Option("--halt", help="Halt trading first, so that nothing is bought again.")
@@ -60,6 +59,8 @@ def flatten(
     """
     settings = read_config(config, keys=False)
     there = with_database(settings, lambda db: _count(db, settings, market))
+    if not there.orders and not there.positions:
+        refuse_unknown_market(settings, market)
     if not yes:
         _confirm(there, settings, market)
     if halt:

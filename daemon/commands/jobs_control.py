@@ -9,10 +9,10 @@ import typer
 from daemon.commands.operator import operator
 from daemon.commands.options import ConfigOption, JsonOption, fail, read_config
 from daemon.commands.session import with_database
-from daemon.commands.tables import show
+from daemon.commands.tables import WideOption, show
 from daemon.config import Config
 from jobs import ALL
-from jobs.store import job_controls, runs
+from jobs.store import job_controls, requests, runs
 from jobs.store.db import Database
 
 BAD_NAME = 2
@@ -40,7 +40,9 @@ class JobRow:
 
 
 @commands.command("list")
-def list_jobs(config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
+def list_jobs(
+    config: ConfigOption = None, *, as_json: JsonOption = False, wide: WideOption = False
+) -> None:
     """List the jobs and what is asked of them.
 
     Example: upbitd jobs list --json
@@ -56,7 +58,7 @@ def list_jobs(config: ConfigOption = None, *, as_json: JsonOption = False) -> No
         "changed_by": "BY",
     }
     rows = with_database(settings, lambda db: _rows(db, settings))
-    show(rows, columns, as_json=as_json, empty="No jobs.")
+    show(rows, columns, as_json=as_json, wide=wide, empty="No jobs.")
 
 
 @commands.command("pause")
@@ -90,8 +92,19 @@ def run_now(
     settings = read_config(config, keys=False)
     if not _is_enabled(settings, name):
         fail(f"jobs.{name}.enabled is false: the daemon has no such job", BAD_NAME)
-    with_database(settings, lambda db: job_controls.ask_run(db, name, by=operator()))
-    typer.echo(f"{name}: asked for a run; see `upbitd slots --job {name}`")
+    leader = with_database(settings, lambda db: _ask_run(db, settings, name))
+    if leader is None:
+        typer.echo(f"{name}: no daemon runs here; it will run once as soon as one does")
+    else:
+        typer.echo(f"{name}: asked for a run; see `upbitd slots --job {name}`")
+
+
+async def _ask_run(db: Database, config: Config, job: str) -> str | None:
+    """Ask for the run; return which daemon will carry it out, None when none leads."""
+    await job_controls.ask_run(db, job, by=operator())
+    return await requests.leader(
+        db, requests.Address(mode=config.trading.mode, instance=config.daemon.instance)
+    )
 
 
 def _pause(jobs: list[str], config: ConfigOption, *, paused: bool) -> None:

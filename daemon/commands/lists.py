@@ -6,16 +6,17 @@ import typer
 
 from daemon.commands import alert_test
 from daemon.commands.arguments import BeforeOption, LimitOption, SinceOption, instant
+from daemon.commands.names import (
+    JobOption,
+    MarketOption,
+    refuse_unknown_kind,
+    refuse_unknown_market,
+)
 from daemon.commands.options import ConfigOption, JsonOption, read_config
 from daemon.commands.session import with_database
-from daemon.commands.tables import show
+from daemon.commands.tables import WideOption, show
 from jobs.store import listing
 from jobs.store.listing import Page, SlotPage
-
-MarketOption = Annotated[
-    str | None, typer.Option("--market", help="Only this market.", metavar="KRW-BTC")
-]
-
 
 Mode = Literal["paper", "live"]
 OrderState = Literal["intent", "sent", "unknown", "wait", "done", "cancel", "refused"]
@@ -28,7 +29,7 @@ ModeOption = Annotated[
 ]
 
 
-def orders(
+def orders(  # noqa: PLR0913 - one parameter an option
     config: ConfigOption = None,
     *,
     limit: LimitOption = 20,
@@ -38,6 +39,7 @@ def orders(
     state: Annotated[OrderState | None, typer.Option(help="Only in this state.")] = None,
     mode: ModeOption = None,
     as_json: JsonOption = False,
+    wide: WideOption = False,
 ) -> None:
     """List orders, newest first.
 
@@ -71,7 +73,9 @@ def orders(
         "signal_id": "SIGNAL",
         "reason": "REASON",
     }
-    show(rows, columns, as_json=as_json, empty="No orders.")
+    if not rows:
+        refuse_unknown_market(settings, market)
+    show(rows, columns, as_json=as_json, wide=wide, empty="No orders.")
 
 
 def signals(
@@ -83,6 +87,7 @@ def signals(
     market: MarketOption = None,
     status: Annotated[SignalStatus | None, typer.Option(help="Only with this status.")] = None,
     as_json: JsonOption = False,
+    wide: WideOption = False,
 ) -> None:
     """List signals, newest first.
 
@@ -109,7 +114,9 @@ def signals(
     }
     if not any(row.shadow_status for row in rows):
         columns = {name: each for name, each in columns.items() if not name.startswith("shadow")}
-    show(rows, columns, as_json=as_json, empty="No signals.")
+    if not rows:
+        refuse_unknown_market(settings, market)
+    show(rows, columns, as_json=as_json, wide=wide, empty="No signals.")
 
 
 def slots(
@@ -120,9 +127,10 @@ def slots(
     before: Annotated[
         str | None, typer.Option("--before", help="The next page: the last instant of this one.")
     ] = None,
-    job: Annotated[str | None, typer.Option("--job", help="Only this job.")] = None,
+    job: JobOption = None,
     outcome: Annotated[Outcome | None, typer.Option(help="Only with this outcome.")] = None,
     as_json: JsonOption = False,
+    wide: WideOption = False,
 ) -> None:
     """List due slots of jobs and what became of them, newest first.
 
@@ -145,7 +153,7 @@ def slots(
         "reason": "REASON",
         "error": "ERROR",
     }
-    show(rows, columns, as_json=as_json, empty="No slots.")
+    show(rows, columns, as_json=as_json, wide=wide, empty="No slots.")
 
 
 alert_commands = typer.Typer(
@@ -166,6 +174,7 @@ def alerts(  # noqa: PLR0913 - one parameter an option
     severity: Annotated[Severity | None, typer.Option(help="Only this severity.")] = None,
     open_only: Annotated[bool, typer.Option("--open", help="Only what is not over.")] = False,
     as_json: JsonOption = False,
+    wide: WideOption = False,
 ) -> None:
     """List alerts, newest first; `upbitd alerts test` tries the hooks.
 
@@ -192,7 +201,9 @@ def alerts(  # noqa: PLR0913 - one parameter an option
         "message": "MESSAGE",
         "last_error": "HOOK ERROR",
     }
-    show(rows, columns, as_json=as_json, empty="No alerts.")
+    if not rows:
+        refuse_unknown_kind(settings, kind)
+    show(rows, columns, as_json=as_json, wide=wide, empty="No alerts.")
 
 
 def register(app: typer.Typer) -> None:

@@ -8,12 +8,13 @@ import typer
 from daemon.book_commands import settle as settle_books
 from daemon.commands.acting import YesOption, confirm, foundation, why_not
 from daemon.commands.arguments import LimitOption, SinceOption, instant
-from daemon.commands.lists import MarketOption, ModeOption
+from daemon.commands.lists import ModeOption
+from daemon.commands.names import MarketOption, market_name, refuse_unknown_market
 from daemon.commands.operator import operator
 from daemon.commands.options import ConfigOption, JsonOption, fail, read_config
 from daemon.commands.requesting import Order, carried_out
 from daemon.commands.session import with_database
-from daemon.commands.tables import plain, show, to_json
+from daemon.commands.tables import WideOption, plain, show, to_json
 from daemon.config import Config
 from daemon.order_commands import open_account
 from daemon.requests import Answer
@@ -32,7 +33,7 @@ commands = typer.Typer(
 
 
 @commands.callback()
-def positions(
+def positions(  # noqa: PLR0913 - one parameter an option
     context: typer.Context,
     config: ConfigOption = None,
     *,
@@ -42,6 +43,7 @@ def positions(
     mode: ModeOption = None,
     closed: Annotated[bool, typer.Option("--all", help="Also those that are closed.")] = False,
     as_json: JsonOption = False,
+    wide: WideOption = False,
 ) -> None:
     """List positions with what they are worth at the last stored price, newest first.
 
@@ -69,7 +71,9 @@ def positions(
         columns |= {"warning": "WARNED", "cautions": "CAUTIONS"}
     if any(row.exit_due for row in rows):
         columns["exit_due"] = "TO BE SOLD"
-    show(rows, columns, as_json=as_json, empty="No positions.")
+    if not rows:
+        refuse_unknown_market(settings, market)
+    show(rows, columns, as_json=as_json, wide=wide, empty="No positions.")
     for row in rows:
         if row.is_dust and not as_json:
             typer.echo(
@@ -81,7 +85,10 @@ def positions(
 
 @commands.command()
 def settle(
-    market: Annotated[str, typer.Argument(metavar="MARKET", help="For example KRW-BTC.")],
+    market: Annotated[
+        str,
+        typer.Argument(metavar="MARKET", help="For example KRW-BTC.", callback=market_name),
+    ],
     config: ConfigOption = None,
     *,
     yes: YesOption = False,

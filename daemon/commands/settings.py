@@ -11,7 +11,7 @@ from sqlalchemy import select
 from daemon.commands.operator import operator
 from daemon.commands.options import ConfigOption, JsonOption, fail, read_config
 from daemon.commands.session import with_database
-from daemon.commands.tables import plain, show
+from daemon.commands.tables import WideOption, plain, show
 from jobs.ceilings import Ceilings
 from jobs.store import settings as store
 from jobs.store.db import Database
@@ -40,7 +40,9 @@ class SettingRow:
 
 
 @commands.command("list")
-def list_settings(config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
+def list_settings(
+    config: ConfigOption = None, *, as_json: JsonOption = False, wide: WideOption = False
+) -> None:
     """List every runtime setting.
 
     Example: upbitd settings list --json
@@ -56,7 +58,7 @@ def list_settings(config: ConfigOption = None, *, as_json: JsonOption = False) -
         "updated_at": "CHANGED",
         "updated_by": "BY",
     }
-    show(rows, columns, as_json=as_json, empty="No settings.")
+    show(rows, columns, as_json=as_json, wide=wide, empty="No settings.")
 
 
 @commands.command("get")

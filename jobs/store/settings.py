@@ -6,6 +6,7 @@ the audit row and notifies), so that a change by psql counts like one by the com
 
 import difflib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
@@ -26,6 +27,8 @@ Value = Decimal | int | str
 
 LONGEST_NUMBER = 40
 HALTED = "halted"
+THOUSANDS = re.compile(r"\d{1,3}(,\d{3})+(\.\d+)?")
+"""Won as people write and as our own tables show it: 1,000,000."""
 TRUTHS = {"true": True, "on": True, "yes": True, "false": False, "off": False, "no": False}
 """How `halted` is typed as well, and was stored by releases that knew one level only."""
 
@@ -197,7 +200,7 @@ def parse_value(key: str, entered: str) -> Value:
         value = TRUTHS.get(entered.lower(), entered.lower())
     elif not spec.choices and len(entered) <= LONGEST_NUMBER:
         try:
-            value = Decimal(entered)
+            value = Decimal(entered.replace(",", "") if THOUSANDS.fullmatch(entered) else entered)
         except InvalidOperation:
             value = entered
     return spec.check(value)

@@ -516,3 +516,33 @@ def test_the_drawdown_is_shown_and_begins_anew(run: Run, dsn: str) -> None:
 def test_nothing_measured_is_nothing_to_restart(run: Run) -> None:
     assert run("drawdown", "--json").exit_code == 0
     assert run("drawdown", "restart").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("orders", "--market", "KRW-NOPE"), "no market is called KRW-NOPE"),
+        (("signals", "--market", "KRW-BTX"), "did you mean KRW-BTC?"),
+        (("orders", "--market", "bitcoin"), "is no market: write it as KRW-BTC"),
+        (("slots", "--job", "ordrs"), "did you mean orders?"),
+        (("alerts", "--kind", "halt"), "did you mean halted?"),
+    ],
+)
+def test_an_unknown_name_is_said_with_exit_code_2(
+    run: Run, config: Path, arguments: tuple[str, ...], said: str
+) -> None:
+    """An empty list and exit 0 (fault I11)."""
+    query(
+        config,
+        "INSERT INTO markets (market, english_name) VALUES ('KRW-BTC', 'Bitcoin'),"
+        " ('KRW-NEW', 'New') RETURNING market",
+    )
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert said in " ".join(result.stderr.replace("│", " ").split())
+    assert run("orders", "--market", "krw-btc").exit_code == 0
+    assert run("orders", "--market", "KRW-NEW").stderr == "No orders.\n"
+
+
+def test_while_nobody_knows_the_markets_none_is_refused(run: Run) -> None:
+    assert run("signals", "--market", "KRW-NEW").exit_code == 0
