@@ -15,6 +15,7 @@ from jobs.store import positions as position_store
 from jobs.store import reconciliations
 from jobs.store.orders import OrderRow
 from jobs.store.reconciliations import Reconciliation
+from jobs.trading.balances import advice_for
 from jobs.trading.states import State
 
 ORDERS = "orders"
@@ -55,7 +56,8 @@ def _reconciled(newest: Reconciliation | None) -> Iterator[Finding]:
     age_s = (datetime.now(UTC) - newest.checked_at).total_seconds()
     when = f"{newest.checked_at:%Y-%m-%d %H:%M:%S} UTC, {age_s:.0f} s ago"
     for mismatch in newest.mismatches:
-        yield fault(ORDERS, f"{mismatch} ({when})", "see `upbitd alerts --open`")
+        mend = advice_for(mismatch) or "see `upbitd alerts --open`"
+        yield fault(ORDERS, f"{mismatch} ({when})", mend)
     if not newest.mismatches:
         yield ok(
             ORDERS,

@@ -81,6 +81,12 @@ def shortage_incident_key(market: str) -> str:
     return f"reconcile_mismatch:balance:{market}"
 
 
+def advice_for(mismatch: str) -> str | None:
+    """What a person can do about a stored mismatch ("MARKET: message"), if coins are missing."""
+    market, _, message = mismatch.partition(": ")
+    return advice(market) if message.startswith(_NAMES_SHORTAGE) else None
+
+
 def advice(market: str) -> str:
     """What a person can do about coins that are missing."""
     return f"`upbitd positions settle {market}` writes the books down to what the exchange holds"

@@ -42,6 +42,7 @@ class MarketView:
     chance_ttl_s: float = 3600.0
     ticks_of: Callable[[str], Awaitable[StatedTicks]] = _published
     _chances: dict[str, tuple[datetime, Chance]] = field(default_factory=dict)
+    _coins: set[str] = field(default_factory=set, init=False)
 
     async def prices(self, markets: Collection[str]) -> dict[str, Decimal]:
         """The last price of each of `markets`, asked now."""
@@ -84,9 +85,17 @@ class MarketView:
         return {name: snap.price for name, snap in stored.items() if snap.ts >= oldest}
 
     async def money(self) -> Money:
-        """The account's balances, asked now."""
+        """The account's balances, asked now; asked twice where a coin has gone since the last time.
+
+        A coin without a row is one of which there is none, and that sells nothing and frees a place
+        for an entry: one answer with a row too few is not enough to believe it.
+        """
         at = self.clock()
         accounts = {each.currency: each for each in await self.exchange.accounts()}
+        if not self._coins <= accounts.keys():
+            accounts = {each.currency: each for each in await self.exchange.accounts()}
+        self._coins.clear()
+        self._coins.update(accounts)
         krw = accounts.get("KRW")
         return Money(
             free_krw=Decimal(0) if krw is None else krw.balance,

@@ -60,6 +60,7 @@ async def test_a_mismatch_and_an_unanswered_order_are_named(
     found = await orders(config)
     (fault,) = [each for each in found if each.level == "fault"]
     assert f"{BTC}: the books hold" in fault.said
+    assert f"upbitd positions settle {BTC}" in fault.mend
 
 
 async def test_an_unknown_order_is_a_warning_with_its_command(

@@ -9,7 +9,7 @@ from fixtures.trading import BTC, PRICE, Trading
 from jobs.errors import Unavailable
 from jobs.store import candles
 from jobs.trading.view import published_chance
-from jobs.upbit.wire import Candle
+from jobs.upbit.wire import Account, Candle
 
 ETH = "KRW-ETH"
 MINUTE = timedelta(minutes=1)
@@ -90,3 +90,31 @@ async def test_an_exit_falls_back_on_the_published_rules(trading: Trading) -> No
     assert published_chance(BTC).ask_min_total == 5000
     with pytest.raises(Unavailable):
         await trading.view.chance(BTC)
+
+
+async def test_one_answer_with_a_row_too_few_takes_no_coin_away(trading: Trading) -> None:
+    trading.venue.engine.ledger.credit("BTC", Decimal(1))
+    await trading.view.money()
+    real, asked = trading.venue.accounts, 0
+
+    async def once_without() -> list[Account]:
+        nonlocal asked
+        asked += 1
+        found = await real()
+        return [each for each in found if each.currency == "KRW"] if asked == 1 else found
+
+    trading.venue.accounts = once_without  # type: ignore[method-assign]
+    assert (await trading.view.money()).total(BTC) == 1
+    assert asked == 2
+    trading.venue.engine.ledger.credit("BTC", Decimal(-1))
+    asked = 0
+
+    async def without() -> list[Account]:
+        nonlocal asked
+        asked += 1
+        return [each for each in await real() if each.currency == "KRW"]
+
+    trading.venue.accounts = without  # type: ignore[method-assign]
+    assert (await trading.view.money()).total(BTC) == 0
+    assert (await trading.view.money()).total(BTC) == 0
+    assert asked == 3  # what is known to be gone is not asked for twice
