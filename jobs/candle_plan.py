@@ -24,6 +24,8 @@ _AGAIN = 2
 """Finished candles that are read once more, because trades may be added to them late."""
 _DOUBTED_FOR = timedelta(minutes=30)
 """After so long a short answer's silence is asked about again."""
+_SHORT = timedelta(minutes=30)
+"""A stored stretch without candles that is longer may be one that was never fetched."""
 _EVER = datetime.min.replace(tzinfo=UTC)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -131,7 +133,7 @@ class _Track:
         if end <= self.end:
             return
         tail = self.end if self.newest is None else min(self.newest + step, self.end)
-        self.reread = [(max(self.since, tail - _AGAIN * step), tail)]
+        self.reread = merged([*self.reread, (max(self.since, tail - _AGAIN * step), tail)])
         self.missing = merged([*self.missing, (self.end, end)])
         if self.newest is not None:  # one request a run is enough until a later candle comes
             self.missing = without(self.missing, tail, max(tail, end - PAGE * step))
@@ -142,6 +144,7 @@ class _Track:
         incomplete = [*self.missing, *(span for _, span in self.doubted)]
         self.given_up = merged([*self.given_up, *within(incomplete, _EVER, horizon)])
         self.missing = without(self.missing, _EVER, horizon)
+        self.reread = without(self.reread, _EVER, horizon)
         self.doubted = [(at, span) for at, span in self.doubted if span[1] > horizon]
 
     def ask_again(self, now: datetime) -> None:
@@ -219,12 +222,14 @@ class CandlePlan:
         """Take over what the database lacks of [since, end); `end` is the last finished one's."""
         step = timedelta(minutes=unit)
         tail = gaps[-1][0] if gaps and gaps[-1][1] == end else end
+        # short ones are asked for again, but they were proven by whoever stored what follows them
+        short = [gap for gap in gaps if gap[1] < end and gap[1] - gap[0] <= max(_SHORT, step)]
         self._tracks[market, unit] = _Track(
             since=since,
             end=end,
             newest=tail - step if tail > since else None,
-            missing=merged(gaps),
-            reread=[(max(since, tail - _AGAIN * step), tail)],
+            missing=merged(gap for gap in gaps if gap not in short),
+            reread=merged([*short, (max(since, tail - _AGAIN * step), tail)]),
         )
 
     def extend(

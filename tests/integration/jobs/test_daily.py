@@ -108,7 +108,7 @@ async def test_two_hours_are_never_a_day(
     await candle_store.upsert(database, [each for all_ in tape.values() for each in all_])
     end = BEGIN + 2 * DAY + 9 * HOUR
     plan = CandlePlan()
-    gaps = [] if gap is None else [(BEGIN + gap * HOUR, BEGIN + gap * HOUR + MINUTE)]
+    gaps = [] if gap is None else [(BEGIN + gap * HOUR, BEGIN + gap * HOUR + 31 * MINUTE)]
     plan.begin(BTC, 1, since=BEGIN + since, end=end, gaps=gaps)
     today = BEGIN + 2 * DAY
     days = [] if "day that began" in said else [(BEGIN, today)]

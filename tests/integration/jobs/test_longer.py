@@ -82,15 +82,17 @@ async def test_what_lies_before_a_hole_is_not_looked_at_until_it_is_filled(
     tape = walk(make_tape, BTC, 900, gaps=0)
     end, hole = TAPE_START + 900 * MINUTE, TAPE_START + 802 * MINUTE
     plan = CandlePlan()
-    plan.begin(BTC, 1, since=TAPE_START, end=end, gaps=[(hole, hole + MINUTE)])
+    plan.begin(BTC, 1, since=TAPE_START, end=end, gaps=[(hole, hole + 32 * MINUTE)])
     longer = LongerFeatures(db=database, base=1, units=(5,), holes=plan.holes)
-    await candle_store.upsert(database, [each for each in tape if each.ts != hole])
+    await candle_store.upsert(
+        database, [each for each in tape if not hole <= each.ts < hole + 32 * MINUTE]
+    )
     (cut,) = (await longer.of({BTC: end}))[BTC]
-    (young,) = of_candles(tape[805:], (5,), until=end)
-    assert cut == young  # 95 minutes, as if it had begun there
+    (young,) = of_candles(tape[835:], (5,), until=end)
+    assert cut == young  # 65 minutes, as if it had begun there
     await candle_store.upsert(database, tape)
-    filled = Page(market=BTC, unit=1, since=hole, to=hole + MINUTE)
-    plan.done(filled, [hole], end)
+    filled = Page(market=BTC, unit=1, since=hole, to=hole + 32 * MINUTE)
+    plan.done(filled, [hole + n * MINUTE for n in range(32)], end)
     assert (await longer.of({BTC: end}))[BTC] == of_candles(tape, (5,), until=end)
 
 

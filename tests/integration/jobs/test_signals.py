@@ -145,16 +145,16 @@ async def test_no_decision_is_made_over_candles_that_may_yet_come(
     end, late = START + MINUTES * MINUTE, START + 200 * MINUTE
     plan = CandlePlan()
     for market in NAMES:
-        gaps = [(late, late + 3 * MINUTE)] if market == "KRW-ETH" else []
+        gaps = [(late, late + 31 * MINUTE)] if market == "KRW-ETH" else []
         plan.begin(market, 1, since=START, end=end, gaps=gaps)
     job = replace(decisions.job(RulesSource(), "rules"), holes=plan.holes)
     assert await job.run(SLOT) == 2
     (deferred,) = [each for each in log_records if each["extra"].get("event") == "signals.deferred"]
     assert deferred["extra"]["markets"] == {
-        "KRW-ETH": "candles from 2026-01-05 03:20 to 2026-01-05 03:23 UTC may yet come"
+        "KRW-ETH": "candles from 2026-01-05 03:20 to 2026-01-05 03:51 UTC may yet come"
     }
-    page = Page(market="KRW-ETH", unit=1, since=late, to=late + 3 * MINUTE)
-    plan.done(page, [late + n * MINUTE for n in range(3)], end)
+    page = Page(market="KRW-ETH", unit=1, since=late, to=late + 31 * MINUTE)
+    plan.done(page, [late + n * MINUTE for n in range(31)], end)
     assert await job.run(SLOT) == 1
 
 

@@ -130,6 +130,16 @@ def test_the_first_time_the_gaps_and_the_last_two_are_due() -> None:
     assert Exchange(gaps=[span(90, 95)]).run() == [newest(90, 100)]
 
 
+def test_short_stored_stretches_without_candles_are_asked_for_again_and_are_no_holes() -> None:
+    exchange = Exchange(end=1000, gaps=[span(100, 130), span(300, 331), span(700, 701)])
+    assert exchange.holes() == set(range(300, 331))
+    exchange.shown = set(range(1000))
+    exchange.run()
+    assert minutes([(each.since, each.to) for each in exchange.fill()]) >= {700, *range(100, 130)}
+    assert exchange.holes() == set()
+    assert exchange.plan.history([1]) == []
+
+
 def test_then_the_new_one_and_the_two_before_it() -> None:
     exchange = Exchange()
     exchange.shown = set(range(101))
@@ -366,7 +376,7 @@ def test_after_the_newest_of_such_an_answer_candles_may_be_late_all_the_same() -
 
 
 def test_complete_is_what_was_looked_at_and_lacks_nothing() -> None:
-    exchange = Exchange(end=100, gaps=[span(40, 50)])
+    exchange = Exchange(end=100, gaps=[span(19, 50)])
     known = exchange.plan.is_complete
     assert known("A", 1, at(50), at(100))
     assert not known("A", 1, at(49), at(100))

@@ -84,10 +84,10 @@ def test_the_newest_signals_age_follows_candles_slots_and_pauses(
 
 def test_a_hole_that_may_be_filled_defers_the_decision(make_tape: MakeTape) -> None:
     plan = CandlePlan()
-    plan.begin(BTC, 1, since=AT, end=AT + 10 * MINUTE, gaps=[(AT + 4 * MINUTE, AT + 6 * MINUTE)])
-    whole, young = make_tape(range(1, 11), start=AT), make_tape(range(4), start=AT + 6 * MINUTE)
+    plan.begin(BTC, 1, since=AT, end=AT + 60 * MINUTE, gaps=[(AT + 4 * MINUTE, AT + 36 * MINUTE)])
+    whole, young = make_tape(range(1, 61), start=AT), make_tape(range(24), start=AT + 36 * MINUTE)
     assert dict(inputs.holed({BTC: whole}, plan.holes)) == {
-        BTC: "candles from 2026-01-05 00:04 to 2026-01-05 00:06 UTC may yet come"
+        BTC: "candles from 2026-01-05 00:04 to 2026-01-05 00:36 UTC may yet come"
     }
     assert dict(inputs.holed({BTC: young, "KRW-ETH": []}, plan.holes)) == {}
     assert dict(inputs.holed({BTC: whole}, no_holes)) == {}
