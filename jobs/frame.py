@@ -36,7 +36,8 @@ class Frame:
     """One market's candles of `unit` minutes.
 
     `index` is when each began: Korean time without a zone, as pyupbit has it. `days` are those that
-    `daily` shows.
+    `daily` shows, `marks` what the exchange warns of: "WARNING" (it may delist the market), then
+    its caution marks; none in a backtest, where nobody recorded them.
     """
 
     market: str
@@ -49,6 +50,7 @@ class Frame:
     volume: Floats
     value: Floats
     days: Days = field(default_factory=Days, repr=False)
+    marks: tuple[str, ...] = ()
 
     @property
     def daily(self) -> "Frame":
@@ -86,6 +88,7 @@ class Frame:
             unit=self.unit,
             index=self.index[begin:],
             days=self.days,
+            marks=self.marks,
             **columns,
         )
 
@@ -98,7 +101,9 @@ class Frame:
         )
 
 
-def frame_of(candles: Sequence[Candle], days: Days | None = None) -> Frame:
+def frame_of(
+    candles: Sequence[Candle], days: Days | None = None, marks: tuple[str, ...] = ()
+) -> Frame:
     """The frame of one market's candles, oldest first. Raises ValueError when there are none."""
     if not candles:
         raise ValueError("no candles")
@@ -113,6 +118,7 @@ def frame_of(candles: Sequence[Candle], days: Days | None = None) -> Frame:
         volume=_column([each.volume for each in candles]),
         value=_column([each.value for each in candles]),
         days=days or Days(),
+        marks=marks,
     )
 
 

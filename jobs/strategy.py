@@ -74,7 +74,7 @@ class StrategySource:
 
     def _ask(self, market: MarketInput) -> Decision | str | None:
         """Its decision, why there is none, or None when it has nothing to say."""
-        frame = frame_of(market.candles, market.days)
+        frame = frame_of(market.candles, market.days, market.marks)
         try:
             if self.wants_holding:
                 answer = self.strategy(frame, market.holding)

@@ -75,3 +75,9 @@ def test_pandas_gets_columns_of_its_own() -> None:
     table.loc[table.index[0], "close"] = 1.0
     assert np.array_equal(frame.close, [105.0, 106.0, 107.0])
     assert table["close"].rolling(2).mean().iloc[-1] == 106.5
+
+
+def test_what_the_exchange_warns_of_goes_with_the_frame() -> None:
+    assert frame_of(candles()).marks == ()
+    marked = frame_of(candles(), marks=("WARNING", "PRICE_FLUCTUATIONS"))
+    assert marked.tail(1).marks == ("WARNING", "PRICE_FLUCTUATIONS")

@@ -79,6 +79,12 @@ async def test_an_advice_keeps_its_words_and_its_confidence_is_cut_not_rounded()
     )
 
 
+async def test_it_sees_what_the_exchange_warns_of() -> None:
+    warned = replace(market("KRW-BTC"), marks=("WARNING", "PRICE_FLUCTUATIONS"))
+    verdict = await ask(lambda candles: "sell" if "WARNING" in candles.marks else "hold", warned)
+    assert verdict.decisions[0].action == "sell"
+
+
 async def test_a_long_reason_is_cut() -> None:
     verdict = await ask(lambda _candles: Advice(action="hold", reason="x" * 900))
     assert len(verdict.decisions[0].reason) == 500
