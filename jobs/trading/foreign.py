@@ -86,11 +86,6 @@ async def why_locked(desk: Desk, market: str) -> str | None:
     return f"locked by orders that are not the daemon's: {', '.join(named)}"
 
 
-def sale_incident_key(market: str) -> str:
-    """The key of the alert about a sale that others made in `market`."""
-    return f"foreign_sale:{market}"
-
-
 async def _sales(desk: Desk, short: Shortage, since: datetime) -> list[Order]:
     """Sales of others with trades since then, the newest first."""
     closed = await desk.exchange.closed_orders(short.market, since - RESTED)
@@ -189,7 +184,7 @@ def _told(order: OrderRow, fills: Sequence[Fill]) -> Incident:
     return Incident(
         kind="foreign_sale",
         severity="warning",
-        incident=sale_incident_key(order.market),
+        incident=f"foreign_sale:{order.identifier}",
         title=f"{order.market}: coins of the daemon were sold outside of it",
         message=f"{volume:f} in {order.market} for {funds:.0f} KRW (order {order.uuid}) are booked "
         "as a sale that is not the daemon's",
@@ -197,5 +192,5 @@ def _told(order: OrderRow, fills: Sequence[Fill]) -> Incident:
         market=order.market,
         order_id=order.id,
         identifier=order.identifier,
-        advice="nothing to do if it was you; to keep the daemon out of it: upbitd halt --entries",
+        is_event=True,
     )

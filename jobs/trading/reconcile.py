@@ -29,7 +29,6 @@ from jobs.trading.balances import (
 )
 from jobs.trading.desk import PREFIX, Desk
 from jobs.trading.follow import tend
-from jobs.trading.foreign import sale_incident_key
 from jobs.trading.intents import unknown_incident, unknown_incident_key
 from jobs.trading.portfolio import Money
 from jobs.trading.states import State
@@ -113,7 +112,6 @@ class _Findings:
     open_ours: int = 0
     open_foreign: int = 0
     mismatches: list[Mismatch] = field(default_factory=list)
-    sold_by_others: set[str] = field(default_factory=set)
 
 
 async def reconcile(
@@ -139,7 +137,7 @@ async def reconcile(
         await reconciliations.save(conn, desk.mode, _summary(report))
     standing.report = report
     standing.is_due = False
-    await _tell(desk, standing, report, findings.sold_by_others)
+    await _tell(desk, standing, report)
     return report
 
 
@@ -257,7 +255,6 @@ async def _compare_balances(
 
     short, booked = await compare_balances(desk, standing.covered_at, tend_again)
     findings.rows += len(booked)
-    findings.sold_by_others = booked
     findings.mismatches += [
         Mismatch(
             market=each.market,
@@ -282,9 +279,7 @@ async def _off_ledger(desk: Desk) -> list[Mismatch]:
     ]
 
 
-async def _tell(
-    desk: Desk, standing: Standing, report: Report, sold_by_others: Iterable[str]
-) -> None:
+async def _tell(desk: Desk, standing: Standing, report: Report) -> None:
     """One line, one incident for each mismatch, and an end for those that fit again."""
     logger.bind(
         event="reconcile.done",
@@ -297,7 +292,6 @@ async def _tell(
     for mismatch in report.mismatches:
         await desk.notifier.notify(_incident(mismatch))
     now = {mismatch.incident for mismatch in report.mismatches}
-    now |= {sale_incident_key(market) for market in sold_by_others}
     for incident in sorted((standing.told | await _may_be_open(desk)) - now):
         await desk.notifier.resolve(incident)
     standing.told = now
@@ -310,8 +304,7 @@ async def _may_be_open(desk: Desk) -> set[str]:
     """
     async with desk.db.begin() as conn:
         markets = await position_store.moved_markets(conn, desk.mode, desk.clock() - LOOK_BACK)
-    guessed = {f"reconcile_mismatch:{about}:{m}" for m in markets for about in _ABOUT_MARKET}
-    return guessed | {sale_incident_key(market) for market in markets}
+    return {f"reconcile_mismatch:{about}:{m}" for m in markets for about in _ABOUT_MARKET}
 
 
 async def _tell_doubts(desk: Desk) -> None:

@@ -70,8 +70,8 @@ async def test_a_foreign_sale_is_told_once_and_booked_once(trading: Trading) -> 
     trading.restarted()
     assert (await compare(trading)).fits
     assert len(await foreign_orders(trading)) == 1
-    assert [each.kind for each in trading.alerts.told] == ["foreign_sale"]
-    assert trading.alerts.open == {}  # the next comparison ends it
+    assert [(each.kind, each.is_event) for each in trading.alerts.told] == [("foreign_sale", True)]
+    assert trading.alerts.resolved == []  # nothing recovers from it
 
 
 async def test_a_partial_sale_leaves_the_rest_to_the_exits(trading: Trading) -> None:
