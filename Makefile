@@ -112,8 +112,8 @@ memory: setup-dev ## proof: growth over 1,000,000 job runs
 
 lock: ## renew both lock files (needs uv): versions and hashes only
 	@options="--universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header --quiet --no-strip-extras"; \
-	uv pip compile $$options --extra sandbox --group build pyproject.toml -o requirements.lock; \
-	uv pip compile $$options --extra sandbox --group build --group dev pyproject.toml -c requirements.lock -o requirements-dev.lock
+	uv pip compile $$options --extra sandbox --extra apprise --group build pyproject.toml -o requirements.lock; \
+	uv pip compile $$options --extra sandbox --extra apprise --group build --group dev pyproject.toml -c requirements.lock -o requirements-dev.lock
 
 clean: ## remove .venv and everything that was built
 	@rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .coverage* htmlcov

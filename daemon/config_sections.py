@@ -244,6 +244,9 @@ class HealthConfig(Section):
 
 SEVERITIES = 'one of "info", "warning", "critical"'
 
+# never by our own name from an index: nobody has that name there, so anybody may take it
+NO_APPRISE = "run `make setup` in the program's folder, or there `pip install -e '.[apprise]'`"
+
 
 class HookConfig(Section):
     """One entry of alerts.hooks: exactly one of `exec`, `url`, `apprise`."""
@@ -266,7 +269,7 @@ class HookConfig(Section):
         if self.exec is not None and not (self.exec and self.exec[0].startswith("/")):
             raise ValueError("exec: must begin with the full path of a program")
         if self.apprise is not None and find_spec("apprise") is None:
-            raise ValueError("apprise: is not installed: pip install 'upbitd[apprise]'")
+            raise ValueError(f"apprise: is not installed: {NO_APPRISE}")
         if self.url is not None and not self.url.get_secret_value().startswith(
             ("http://", "https://")
         ):

@@ -248,7 +248,7 @@ async def _probe(connection: Connection, clock: Clock) -> Finding:
         async with open_model(connection, gates=Gates(clock), clock=clock) as model:
             await model.probe()
     except ImportError as error:
-        mend = "pip install 'upbitd[legacy-gemini]', or set gemini.sdk = \"google-genai\""
+        mend = "in the program's folder `pip install -e '.[legacy-gemini]'`, or set gemini.sdk"
         return fault(GEMINI, f"{connection.sdk} cannot be loaded: {error}", mend)
     except Unauthorized as error:
         mend = "make a key at https://aistudio.google.com/apikey and set GEMINI_API_KEY"

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import httpx
 import orjson
 
-from daemon.config_sections import HookConfig
+from daemon.config_sections import NO_APPRISE, HookConfig
 from jobs.errors import Permanent
 from jobs.http_clients import BadEnvironment, settings
 from jobs.own_thread import OwnThread
@@ -183,7 +183,7 @@ class AppriseHook:
         except TimeoutError:
             raise Undelivered(f"did not end within {self.timeout_s:g} s") from None
         except ImportError:
-            raise Undelivered("apprise is not installed: pip install 'upbitd[apprise]'") from None
+            raise Undelivered(f"apprise is not installed: {NO_APPRISE}") from None
         if not taken:
             raise Undelivered("apprise could not deliver it")
 

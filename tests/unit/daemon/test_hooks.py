@@ -3,11 +3,13 @@
 import asyncio
 import json
 import os
+import re
 import sys
 import threading
 import types
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -227,3 +229,43 @@ async def test_apprise_that_went_missing_is_undelivered(
     monkeypatch.setitem(sys.modules, "apprise", None)
     with pytest.raises(Undelivered, match="not installed"):
         await apprise.send(BODY)
+
+
+def test_nobody_is_told_to_install_a_name_that_anybody_may_take() -> None:
+    """`pip install 'upbitd[apprise]'` was printed as advice; the index has no upbitd (fault I9)."""
+    root = Path(__file__).parents[3]
+    for folder in ("daemon", "jobs", "health", "docs"):
+        for file in (root / folder).rglob("*"):
+            if file.suffix in {".py", ".md"} and "decisions" not in file.parts:
+                assert not re.search(r"pip install[^\n]*upbitd\[", file.read_text("utf-8")), file
+    assert re.search(r"(?m)^apprise==", (root / "requirements.lock").read_text("utf-8"))
+
+
+class Taking(BaseHTTPRequestHandler):
+    """Takes every POST and keeps its body."""
+
+    bodies: list[bytes] = []  # noqa: RUF012
+
+    def do_POST(self) -> None:
+        self.bodies.append(self.rfile.read(int(self.headers["Content-Length"])))
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # apprise looks for imghdr
+async def test_apprise_itself_delivers() -> None:
+    pytest.importorskip("apprise")
+    with HTTPServer(("127.0.0.1", 0), Taking) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            url = f"json://127.0.0.1:{server.server_port}/"
+            await make_hook(HookConfig(apprise=SecretStr(url)), {}).send(BODY)
+        finally:
+            server.shutdown()
+            thread.join()
+    (body,) = Taking.bodies
+    assert json.loads(body)["title"] == "[critical] Halted"
