@@ -4,6 +4,7 @@ They are wrapped as JSON (`journalctl -o json`, Docker's json-file), carry a pre
 `docker compose logs`, the CRI format), a priority, a byte order mark or a carriage return.
 """
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,8 @@ OURS = b'{"ts":'
 """How a line of ours begins; a broken one is told apart by it from a line of others."""
 WRAPPED = ("MESSAGE", "log", "message", "line", "msg")
 """Where journald, Docker and other collectors keep the line."""
+PRETTY = re.compile(rb'\s*"(?:MESSAGE|log)"\s*:\s*(".*"),?\s*$')
+"""The same on a line of its own (`journalctl -o json-pretty`)."""
 DEEPEST = 3
 LONGEST_PART = 1_000_000
 
@@ -92,6 +95,8 @@ def _unwrap(text: bytes, depth: int) -> dict[str, Any]:
     start = text.find(b"{")
     document = None if start < 0 else _parsed(text[start:])
     if document is None:
+        if depth and (pretty := PRETTY.match(text)) is not None:
+            return _unwrap(_bytes_of(_text(pretty[1])), depth - 1)
         if OURS in text:
             raise Unreadable("is not JSON")
         raise NotOurs("is no line of upbitd")
@@ -109,6 +114,13 @@ def _parsed(text: bytes) -> dict[str, Any] | None:
     except orjson.JSONDecodeError:
         return None
     return document if isinstance(document, dict) else None
+
+
+def _text(quoted: bytes) -> object:
+    try:
+        return orjson.loads(quoted)
+    except orjson.JSONDecodeError:
+        return None
 
 
 def _bytes_of(value: object) -> bytes:

@@ -69,10 +69,15 @@ async def noted_run(
     """Note the run for as long as the block lasts, and tell of runs before it that ended badly.
 
     Yields what takes the exit code; an exception ends the run with the code it carries, else as a
-    crash. Raises what the database raises at the start.
+    crash. A database that is away keeps nobody from trading.
     """
-    await daemon_runs.begin(db, run)
-    await tell_of_unclean(db, run, notifier)
+    try:
+        await daemon_runs.begin(db, run)
+        await tell_of_unclean(db, run, notifier)
+    except (JobError, SQLAlchemyError) as exc:
+        logger.bind(event="daemon.start_not_noted", error=str(exc)).warning(
+            "This start is not noted: a bad end of it will not be told"
+        )
     code = 0
 
     def ends_with(exit_code: int) -> None:

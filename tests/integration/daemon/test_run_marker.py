@@ -143,6 +143,13 @@ async def test_a_database_that_cannot_note_the_end_does_not_hold_the_stop(
         await conn.execute(text("ALTER TABLE daemon_runs RENAME TO gone"))
 
 
+async def test_a_start_that_cannot_be_noted_is_a_start(database: Database) -> None:
+    async with database.begin() as conn:
+        await conn.execute(text("ALTER TABLE daemon_runs RENAME TO gone"))
+    async with noted_run(database, run_of("one"), Alerts(), now) as ends_with:
+        ends_with(0)
+
+
 async def test_a_crash_loop_is_one_alert(database: Database, gone: str) -> None:
     outbox = Outbox(
         database, [], Origin(host="h", instance="i"), dedupe=timedelta(minutes=15), clock=now

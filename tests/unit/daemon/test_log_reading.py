@@ -30,6 +30,7 @@ WRAPPED = {
     "journal with the prefix left on": json.dumps({"MESSAGE": f"<6>{LINE}"}).encode(),
     "journal as server-sent events": b"data: " + json.dumps({"MESSAGE": LINE}).encode(),
     "journal as a sequence": b"\x1e" + json.dumps({"MESSAGE": LINE}).encode(),
+    "journal, pretty": b'\t"MESSAGE" : ' + json.dumps(LINE).encode() + b",",
     "journal export": b"MESSAGE=" + LINE.encode(),
     "docker": docker(LINE + "\n"),
     "docker compose": b"upbitd-1  | " + LINE.encode(),
