@@ -65,12 +65,8 @@ async def book_foreign_sales(desk: Desk, short: Shortage) -> int:
             "The closed orders of a market could not be read"
         )
         return 0
-    booked = 0
-    for sale in sales:
-        if (told := await _book(desk, short, sale, since)) is not None:
-            booked += 1
-            await desk.notifier.notify(told)
-    return booked
+    booked = [await _book(desk, short, sale, since) for sale in sales]
+    return sum(booked)
 
 
 async def why_locked(desk: Desk, market: str) -> str | None:
@@ -118,24 +114,28 @@ async def _of_others(desk: Desk, seen: Sequence[Order]) -> list[Order]:
     return [each for each in seen if not {each.uuid, each.identifier} & known]
 
 
-async def _book(desk: Desk, short: Shortage, sale: Order, since: datetime) -> Incident | None:
-    """Write one sale, as far as the books still hold more than the exchange has."""
+async def _book(desk: Desk, short: Shortage, sale: Order, since: datetime) -> bool:
+    """Write one sale, as far as the books still hold more than the exchange has; whether it was.
+
+    Told before the commit: who dies in between tells again under the same key, and loses nothing.
+    """
     at = desk.clock()
     async with desk.db.begin() as conn:
         holding = await position_store.lock(conn, desk.mode, short.market, at)
         fills = _fills(sale, EXACT.subtract(holding.volume, short.total), since)
         if not fills:
-            return None
+            return False
         order = await foreign_sales.insert(
             conn, sale, fills, mode=desk.mode, epoch=desk.epoch, at=at
         )
         if order is None:
-            return None  # another process was faster
+            return False  # another process was faster
         for fill in fills:
             holding, realized = ledger.book(holding, fill)
             await position_store.add_fill(conn, order.id, fill, realized)
         await position_store.save(conn, desk.mode, short.market, holding, at=at)
-    return _told(order, fills)
+        await desk.notifier.notify(_told(order, fills))
+    return True
 
 
 def _fills(sale: Order, missing: Decimal, since: datetime) -> list[Fill]:

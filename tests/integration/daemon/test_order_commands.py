@@ -254,6 +254,10 @@ async def test_settle_books_a_sale_by_hand_without_asking(run: Run, dsn: str, ve
     assert not answer["settled"]
     assert settlements(dsn) == []
     assert json.loads((await run("positions", "--json")).stdout) == []
+    uuid = venue.orders()[-1]["uuid"]
+    told = await run("explain", uuid)
+    assert told.exit_code == 0
+    assert "sold outside of the daemon" in told.stdout
 
 
 async def test_settle_says_when_nothing_differs(run: Run, dsn: str, venue: Venue) -> None:

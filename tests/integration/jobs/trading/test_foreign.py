@@ -3,9 +3,10 @@
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
+from typing import Literal
 
 import pytest
-from fixtures.trading import BTC, FEE, PRICE, START_KRW, Trading, sell_by_hand
+from fixtures.trading import BTC, FEE, PRICE, START_KRW, Killed, Trading, sell_by_hand
 from sqlalchemy import select, text
 
 from jobs.errors import BadData, Unavailable
@@ -275,3 +276,29 @@ async def test_the_paper_account_keeps_itself_to_itself(trading: Trading) -> Non
     await hold(trading)
     desk = replace(trading.desk, mode="paper")
     assert (await reconcile(desk, trading.job.standing, timeout_s=60)).fits
+
+
+@pytest.mark.parametrize("side", ["before", "after"])
+async def test_a_process_that_dies_while_booking_loses_and_doubles_nothing(
+    trading: Trading, side: Literal["before", "after"]
+) -> None:
+    volume = await hold(trading)
+    sell_by_hand(trading, volume)
+    died = 0
+    for number in range(1, 40):
+        trading.db.revive(kill_at=(number, side))
+        try:
+            await compare(trading)
+        except Killed:
+            died += 1
+            trading.restarted()
+            continue
+        break
+    trading.db.revive()
+    assert died > 3
+    assert (await compare(trading)).fits
+    assert len(await foreign_orders(trading)) == 1
+    assert (await trading.holding()).volume == 0
+    assert {each.incident for each in trading.alerts.told if each.kind == "foreign_sale"} == {
+        f"foreign_sale:{(await foreign_orders(trading))[0].identifier}"
+    }
