@@ -268,11 +268,19 @@ async def test_settle_says_when_nothing_differs(run: Run, dsn: str, venue: Venue
     assert "nothing differs" in result.stdout
 
 
-@pytest.mark.parametrize("market", ["KRW-NONE", "krw-btc", "BTC", ""])
-async def test_settle_knows_the_markets_of_the_books(run: Run, market: str) -> None:
+@pytest.mark.parametrize(
+    ("market", "said"),
+    [
+        ("KRW-NONE", "nothing was ever held there"),
+        ("krw-btc", "KRW-BTC: nothing was ever held there"),
+        ("BTC", "write it as KRW-BTC"),
+        ("", "write it as KRW-BTC"),
+    ],
+)
+async def test_settle_knows_the_markets_of_the_books(run: Run, market: str, said: str) -> None:
     result = await run("positions", "settle", market)
     assert result.exit_code == 2
-    assert "nothing was ever held there" in result.stderr
+    assert said in result.stderr
 
 
 async def test_flatten_names_what_was_withdrawn_and_ends_with_0(
