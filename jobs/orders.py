@@ -28,6 +28,7 @@ from jobs.store import settings as settings_store
 from jobs.store.market_data import Snapshot
 from jobs.store.orders import OrderRow
 from jobs.store.settings import Settings
+from jobs.trading.barred_bids import WhyNoEntry, cancel_barred
 from jobs.trading.choice import choose
 from jobs.trading.clearance import Clearance
 from jobs.trading.desk import Desk
@@ -63,10 +64,6 @@ class Memory:
     looks: dict[str, Look] = field(default_factory=dict)
 
 
-async def _any_market(_: str) -> None:
-    """No market is barred from entries."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrdersJob:
     """Trades what the newest signals and the exit rules ask for, within every limit in force.
@@ -85,7 +82,7 @@ class OrdersJob:
     reconcile_every: timedelta = timedelta(minutes=5)
     equity_every: timedelta = timedelta(minutes=1)
     settings: Callable[[], Awaitable[Settings]] | None = None
-    why_no_entry: Callable[[str], Awaitable[str | None]] = _any_market
+    why_no_entry: WhyNoEntry | None = None
 
     async def run(self, slot: Slot) -> int:
         """Do one pass; return how many rows it wrote. Raises the first trouble, transient first."""
@@ -93,6 +90,7 @@ class OrdersJob:
         steps = (
             work.tend_open,
             work.leave,
+            work.drop_barred,
             work.enter,
             work.look_after_placing,
             work.exits.settle,
@@ -221,6 +219,15 @@ class _Pass:
         unknown = Money(free_krw=ZERO, total_krw=ZERO, at=self.job.desk.clock())  # needs none
         return await self._place(wish, rules, self.money or unknown)
 
+    async def drop_barred(self) -> None:
+        """Cancel entries that wait where none may be made any more."""
+        if (why := self.job.why_no_entry) is not None:
+            with self.keeping():
+                self.rows += await cancel_barred(self.job.desk, why, self.keeping)
+
+    async def _why_barred(self, market: str) -> str | None:
+        return None if (why := self.job.why_no_entry) is None else await why(market)
+
     # -- 3: signals --------------------------------------------------------------------------
 
     async def enter(self) -> None:
@@ -286,7 +293,7 @@ class _Pass:
             reduce_only=self.job.standing.reduce_only(market)
             or await self.exits.why_unsold(signal)
             or await self.job.clearance.why_paused(desk, market),
-            barred=await self.job.why_no_entry(market),
+            barred=await self._why_barred(market),
         )
         wish = Wish(
             market=market,

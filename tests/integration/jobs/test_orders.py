@@ -684,6 +684,25 @@ async def test_a_barred_market_takes_no_entry_and_its_sale_goes_on(trading: Trad
     assert (await trading.holding()).volume > 0
 
 
+async def test_an_entry_that_waits_when_its_market_is_barred_is_cancelled(trading: Trading) -> None:
+    """A warning comes while a post_only bid rests: it may not fill under it."""
+    barred: set[str] = set()
+
+    async def why(market: str) -> str | None:
+        return "under the exchange's warning" if market in barred else None
+
+    trading.job = replace(trading.job, why_no_entry=why)
+    await trading.set(entry_time_in_force="post_only")
+    for market in (BTC, ETH):
+        await trading.signal("buy", market)
+    await trading.run()
+    assert [order.state for order in await trading.orders()] == ["wait", "wait"]
+    barred.add(BTC)
+    await trading.run(after_s=10)
+    states = {order.market: order.state for order in await trading.orders()}
+    assert states == {BTC: "cancel", ETH: "wait"}
+
+
 async def test_what_is_engaged_is_what_is_held_or_ordered(trading: Trading) -> None:
     assert await position_store.engaged_markets(trading.db, ["live"]) == frozenset()
     await hold(trading)
