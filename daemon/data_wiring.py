@@ -1,6 +1,7 @@
 """The jobs that collect data and decide upon it, built from what is open."""
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from functools import partial
@@ -18,6 +19,7 @@ from jobs.market import MarketJob
 from jobs.market_marks import MarketMarks
 from jobs.selection import Selection
 from jobs.signals import SignalsJob
+from jobs.upbit.limits import QUOTATION
 
 BUILTIN = ("gemini", "rules")
 FAR = timedelta(minutes=10)
@@ -34,7 +36,7 @@ def make_filler(resources: Resources, told: Callable[[str | None], None]) -> His
         plan=CandlePlan(),
         sleep=asyncio.sleep,
         units=config.jobs.market.candle_units,
-        in_flight=max(1, config.upbit.max_concurrency // 2),
+        in_flight=history_in_flight(config),
         told=told,
     )
 
@@ -96,6 +98,15 @@ def make_signals_job(
         books=resources.upbit.orderbooks if config.signals.spread else None,
         marks=marks.current,
     )
+
+
+def history_in_flight(config: Config) -> int:
+    """Return how many requests of the history may be under way: half a second's worth.
+
+    The limiter serves in the order of asking, so that many can be before the newest candles'.
+    """
+    half_a_second = math.ceil(QUOTATION["candle"].requests * config.upbit.rate_share / 2)
+    return max(1, min(half_a_second, config.upbit.max_concurrency // 2))
 
 
 def days_wanted(config: Config) -> int:

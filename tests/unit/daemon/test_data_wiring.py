@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from daemon.config import Config, from_mapping
-from daemon.data_wiring import _again, days_wanted
+from daemon.data_wiring import _again, days_wanted, history_in_flight
 
 AT = datetime(2026, 1, 5, tzinfo=UTC)
 
@@ -35,6 +35,16 @@ def test_a_late_candle_is_looked_for_where_slots_are_far_and_candles_long(
 ) -> None:
     jobs = {"market": {"candle_units": units}, "signals": signals}
     assert (_again(config(jobs=jobs), deferred) is not None) == is_far
+
+
+@pytest.mark.parametrize(
+    ("share", "concurrency", "in_flight"), [(0.1, 10, 1), (0.3, 10, 2), (0.9, 10, 5), (0.9, 1, 1)]
+)
+def test_history_is_never_far_before_the_newest(
+    share: float, concurrency: int, in_flight: int
+) -> None:
+    made = config(upbit={"rate_share": share, "max_concurrency": concurrency})
+    assert history_in_flight(made) == in_flight
 
 
 @pytest.mark.parametrize(
