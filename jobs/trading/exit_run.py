@@ -21,6 +21,7 @@ from jobs.trading.clearance import Clearance
 from jobs.trading.desk import Desk
 from jobs.trading.due_exits import DUST, DueExit, under_way
 from jobs.trading.follow import cancel
+from jobs.trading.foreign import why_locked
 from jobs.trading.intents import refused_as
 from jobs.trading.ledger import ZERO, Holding
 from jobs.trading.order_book import best_bid
@@ -243,7 +244,15 @@ class ExitRun:
         if refusal.limit == "dust":
             await self._left_dust(market, due, holding)
         elif refusal.limit != "exit_retry":  # else the cause is why it was refused
-            await self._not_now(market, due, refusal.reason)
+            await self._not_now(market, due, await self._cause(market, refusal))
+
+    async def _cause(self, market: str, refusal: Refusal) -> str:
+        """Why it was refused; for coins that are not free the orders of others that lock them."""
+        locked = None
+        if refusal.limit == "holding":
+            with self.keeping(market):
+                locked = await why_locked(self.desk, market)
+        return locked or refusal.reason
 
     async def _not_now(self, market: str, due: DueExit, cause: str) -> None:
         """Remember why the sale could not be tried."""

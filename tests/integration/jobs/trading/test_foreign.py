@@ -302,3 +302,17 @@ async def test_a_process_that_dies_while_booking_loses_and_doubles_nothing(
     assert {each.incident for each in trading.alerts.told if each.kind == "foreign_sale"} == {
         f"foreign_sale:{(await foreign_orders(trading))[0].identifier}"
     }
+
+
+async def test_an_exit_that_the_users_order_blocks_names_that_order(trading: Trading) -> None:
+    volume = await hold(trading)
+    resting = sell_by_hand(trading, volume, limit=PRICE * 2)
+    trading.venue.quote(PRICE * 90 // 100)
+    for _ in range(9):
+        await trading.run(after_s=10)
+    (told,) = [each for each in trading.alerts.told if each.kind == "exit_blocked"]
+    assert resting.uuid in told.message
+    assert [post.side for post in trading.venue.posts] == ["bid"]
+    trading.venue.engine.cancel_at_once(resting.uuid, now=trading.clock())
+    await trading.run(after_s=10)
+    assert (await trading.holding()).volume == 0
