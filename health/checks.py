@@ -388,10 +388,8 @@ def _job_detail(job: JobFact) -> dict[str, object]:
 def _blocked_finding(blocked: BlockedExit, now: datetime) -> Finding:
     waited = hms((now - blocked.since).total_seconds())
     cause = blocked.cause or "no attempt was possible"
-    return (
-        Status.DEGRADED,
-        f"{blocked.market} is not sold since {waited} ({blocked.purpose}): {cause}",
-    )
+    what = f"the {blocked.purpose} exit from {blocked.market} has been blocked for {waited}"
+    return Status.DEGRADED, f"{what}: {cause}"
 
 
 def _open_finding(

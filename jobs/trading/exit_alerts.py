@@ -38,13 +38,15 @@ def blocked(market: str, due: DueExit, order: OrderRow | None, *, at: datetime) 
     """A due exit that was not done after two attempts or one minute."""
     waited_s = (at - due.since).total_seconds()
     advice = _ADVICE.get(due.refusal or "", _SELL_BY_HAND)
+    noun = "attempt" if due.attempts == 1 else "attempts"
     return Incident(
         kind="exit_blocked",
         severity="critical",
         incident=key(market),
-        title=f"{market} is not sold",
-        message=f"{market} is to be sold since {waited_s:.0f} s ({due.purpose}: {due.reason}) and "
-        f"is not after {due.attempts} attempts: {due.cause or 'no attempt was possible'}",
+        title=f"The exit from {market} is blocked",
+        message=f"The {due.purpose} exit from {market} has been due for {waited_s:.0f} s and is "
+        f"not done after {due.attempts} {noun}: {due.cause or 'no attempt was possible'} "
+        f"({due.reason})",
         job="orders",
         market=market,
         order_id=None if order is None else order.id,
@@ -59,9 +61,9 @@ def dust(market: str, volume: Decimal, run_id: str | None) -> Incident:
         kind="exit_blocked",
         severity="warning",
         incident=key(market),
-        title=f"A remainder in {market} is too small to sell",
-        message=f"{volume:f} of {market} are worth less than the exchange's minimum order: nobody "
-        "can sell them alone, and their stop-loss cannot either",
+        title=f"What is left in {market} is too small to sell",
+        message=f"The remaining {volume:f} in {market} is worth less than the exchange's minimum "
+        "order: neither a stop-loss nor a person can sell it alone",
         job="orders",
         run_id=run_id,
         market=market,

@@ -474,8 +474,8 @@ def test_a_blocked_exit_degrades_with_its_market_and_cause() -> None:
     verdict = check_latest_order(replace(ORDERS, blocked=[blocked]), NOW)
     assert said(verdict) == (
         DEGRADED,
-        "KRW-XRP is not sold since 0:02:00 (stop_loss): the exchange refused the sale: "
-        "volume_too_large",
+        "the stop_loss exit from KRW-XRP has been blocked for 0:02:00: the exchange refused the "
+        "sale: volume_too_large",
     )
     assert verdict.detail["blocked_exits"] == [
         {
