@@ -34,7 +34,7 @@ from daemon.slots import SlotLedger
 from daemon.status import ProcessStatus
 from daemon.stopping import Stop, unless
 from health.watchdog import Heartbeats
-from jobs.errors import JobError, Transient
+from jobs.errors import BadData, JobError, Transient
 from jobs.spec import Clock, Incident, Notifier, boot_s, current_lane
 from jobs.store import job_controls, runs
 from jobs.store.db import Database
@@ -46,6 +46,7 @@ PASS_LIMIT_S = 8.0
 TRY_AGAIN_S = 0.5
 RECONCILE_AGAIN_S = 2.0
 RECONCILE_WITHIN_S = 5.0
+LEADING, COMPARING = "task:lead", "task:reconcile"
 LONGEST_BUG_WAIT_S = 30.0
 REPEATS_SINCE = timedelta(days=2)
 
@@ -137,7 +138,7 @@ async def lead_until_stopped(duty: Duty, stop: Stop) -> None:
             logger.bind(event="job.bug", again_s=bug_wait_s).exception(
                 "Leading raised what it should not; it is tried again"
             )
-            await duty.notifier.notify(_bug(error))
+            await duty.notifier.notify(_bug(error, LEADING))
             await unless(stop.asked, asyncio.sleep(bug_wait_s))
             bug_wait_s = min(2 * bug_wait_s, LONGEST_BUG_WAIT_S)
 
@@ -157,7 +158,7 @@ async def _lead(duty: Duty, leadership: Leadership, stop: Stop) -> None:
         begin = await lead.account_for_absence()
         await lead.begin(begin)
         duty.status.leading()
-        await duty.notifier.resolve("task:lead")
+        await duty.notifier.resolve(LEADING)
         logger.bind(event="daemon.ready", epoch=leadership.epoch).info("Ready")
         lead.start_up()
         await over.wait()
@@ -318,14 +319,20 @@ async def _watch(leadership: Leadership, stop: Stop, over: asyncio.Event) -> Non
 async def _reconciled(duty: Duty, shift: Shift) -> bool:
     """Compare venue and tables until that worked; no job runs before it did.
 
-    A bug in comparing is no reason to leave positions without stop-losses: jobs run then, no market
-    takes new exposure before a comparison worked, and the orders job goes on comparing.
+    An answer that cannot be read, or a bug in comparing, is no reason to leave positions without
+    stop-losses: jobs run then, no market takes new exposure before a comparison worked, and the
+    orders job goes on comparing and fails for as long as it cannot.
     """
     duty.status.starting("comparing the exchange with the tables")
     told = ""
     while True:
         try:
             await shift.reconcile()
+        except BadData as error:
+            logger.bind(event="daemon.not_reconciled", error=str(error)).error(
+                "What the exchange says cannot be read: exits go on, nothing is bought until it can"
+            )
+            return True
         except JobError as error:
             reason = f"cannot compare the exchange with the tables: {error}"
             duty.status.starting(reason)
@@ -338,17 +345,18 @@ async def _reconciled(duty: Duty, shift: Shift) -> bool:
             await asyncio.sleep(min(wait_s, RECONCILE_WITHIN_S))  # a wait may be lifted
         except Exception as error:  # noqa: BLE001 - as said above
             logger.bind(event="job.bug").exception("Comparing raised what it should not")
-            await duty.notifier.notify(_bug(error))
+            await duty.notifier.notify(_bug(error, COMPARING))
             return True
         else:
+            await duty.notifier.resolve(COMPARING)
             return True
 
 
-def _bug(error: Exception) -> Incident:
+def _bug(error: Exception, incident: str) -> Incident:
     return Incident(
         kind="permanent_failure",
         severity="critical",
-        incident="task:lead",
+        incident=incident,
         title="Leading failed in a way nobody expected",
         message=f"it is tried again; what can go on goes on: {type(error).__name__}: {error}",
         error_type=type(error).__name__,

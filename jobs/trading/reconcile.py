@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 
 from loguru import logger
 
-from jobs.errors import JobError, Transient
+from jobs.errors import BadData, JobError, Transient
 from jobs.spec import Incident
 from jobs.store import orders as order_store
 from jobs.store import positions as position_store
@@ -225,7 +225,11 @@ async def _compare_buried(desk: Desk, findings: _Findings) -> None:
     async with desk.db.begin() as conn:
         rows = await order_store.buried(conn, desk.mode, desk.clock() - LOOK_BACK)
     for row in rows:
-        seen = await desk.exchange.order(identifier=row.identifier)
+        try:
+            seen = await desk.exchange.order(identifier=row.identifier)
+        except BadData as exc:  # one answer that cannot be read is its own market's trouble
+            findings.mismatches.append(_about_order(row.market, row.identifier, str(exc)))
+            continue
         if seen is not None and (_is_open(seen) or seen.executed_volume):
             findings.mismatches.append(await _stray(desk, row, seen))
 

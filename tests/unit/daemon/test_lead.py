@@ -8,7 +8,7 @@ import pytest
 
 from daemon import lead
 from daemon.status import ProcessStatus
-from jobs.errors import Banned, Unavailable
+from jobs.errors import BadData, Banned, Unavailable
 from jobs.spec import Incident
 
 NOTHING: Any = None
@@ -56,7 +56,11 @@ def test_a_bug_in_comparing_leaves_no_position_without_stop_losses(
     part = Part(Unavailable("away"), error)
     assert compared(part, run_virtual)
     (told,) = part.notifier.incidents
-    assert (told.incident, told.severity) == ("task:lead", "critical")
+    assert (told.incident, told.severity) == ("task:reconcile", "critical")
+
+
+def test_an_answer_that_cannot_be_read_holds_no_stop_loss_back(run_virtual: Any) -> None:
+    assert compared(Part(BadData("order has no usable side")), run_virtual)
 
 
 def test_a_long_wait_is_looked_at_again_because_it_may_be_lifted(run_virtual: Any) -> None:

@@ -111,6 +111,28 @@ async def test_a_buried_order_that_turns_up_open_is_cancelled_and_told(trading: 
     assert (await compare(trading)).fits
 
 
+async def test_an_answer_about_a_buried_order_that_cannot_be_read_closes_its_market_alone(
+    trading: Trading, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trading.venue.troubles = ["never_arrived"]
+    await trading.signal("buy")
+    for _ in range(4):
+        await trading.run(after_s=10)
+    buried, _again = await trading.orders()
+    ask = trading.venue.order
+
+    async def odd(*, identifier: str | None = None, uuid: str | None = None) -> Order | None:
+        if identifier == buried.identifier:
+            raise BadData("order has no usable side")
+        return await ask(identifier=identifier, uuid=uuid)
+
+    monkeypatch.setattr(trading.venue, "order", odd)
+    report = await compare(trading)
+    assert [m.about for m in report.mismatches] == [f"order:{buried.identifier}"]
+    assert trading.job.standing.reduce_only(BTC) is not None
+    assert trading.job.standing.reduce_only("KRW-ETH") is None
+
+
 async def test_a_buried_order_that_was_filled_after_all_closes_its_market(
     trading: Trading,
 ) -> None:
