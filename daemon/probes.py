@@ -54,8 +54,8 @@ AnyCheck = (
 
 SPILL = "SELECT count(*) FROM generate_series(1, 10000)"
 """300 kB of rows, which 64 kB of memory do not hold: the server writes them to its disk."""
-CANNOT_WRITE = frozenset({"53100", "58030"})
-"""disk_full, io_error"""
+CANNOT_WRITE = frozenset({"53100", "53400", "58030"})
+"""disk_full, configuration_limit_exceeded (temp_file_limit), io_error"""
 
 DATABASE_S = 2.0
 QUERY_S = 1.5
@@ -163,6 +163,9 @@ class _Base:
         """Return the facts of this moment, or raise why there are none."""
         try:
             facts = await within(partial(_database, self._sources), QUERY_S)
+        except CannotWrite:
+            self.fault = "the database cannot write"
+            raise
         except (Transient, TimeoutError) as error:
             self.fault = "the database does not answer"
             raise await self._cause(error) from error
@@ -212,11 +215,15 @@ async def _database(sources: Sources) -> DatabaseFacts:
     )
 
 
+class CannotWrite(Unavailable):
+    """It answers, and takes nothing: its disk is full, or fails."""
+
+
 async def _write(tx: AsyncConnection) -> None:
     """Write: a transaction of its own, and rows that spill to the server's disk.
 
     A full disk still answers every query, and its last WAL segment takes small rows for a while.
-    Nothing stays. Raises Unavailable with what the server says.
+    Nothing stays. Raises CannotWrite with what the server says.
     """
     try:
         await tx.execute(text("SELECT pg_current_xact_id()"))
@@ -225,7 +232,7 @@ async def _write(tx: AsyncConnection) -> None:
     except DBAPIError as exc:
         if getattr(exc.orig, "sqlstate", None) in CANNOT_WRITE:
             why = str(exc.orig).strip().partition("\n")[0]
-            raise Unavailable(f"the database cannot write: {why}") from exc
+            raise CannotWrite(f"the database cannot write: {why}") from exc
         raise
 
 

@@ -1,7 +1,9 @@
 """What can be done to a world, each with its undoing. A scenario names levers and their values."""
 
 import os
+import shutil
 import signal
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -15,6 +17,8 @@ from truth.world import PASSWORD, ROLE, World, freeze, processes_of
 from daemon import schema
 
 Lever = Callable[..., AbstractContextManager[None]]
+MOUNT = ("mount", "-t", "tmpfs", "-o", "size=4k,mode=777", "tmpfs")
+UNMOUNT = ("umount", "--lazy")
 LEVERS: dict[str, Lever] = {}
 
 
@@ -196,3 +200,43 @@ def wait(world: World, seconds: float) -> Iterator[None]:
     del world
     time.sleep(seconds)
     yield
+
+
+@lever
+def halt_file(world: World, name: str, leads_to: str = "") -> Iterator[None]:
+    """A file in the state directory halts trading; with `leads_to` it is a link."""
+    file = world.state_dir / name
+    world.state_dir.mkdir(exist_ok=True)
+    if leads_to:
+        file.symlink_to(leads_to)
+    else:
+        file.touch()
+    yield
+    file.unlink()
+
+
+@lever
+def state_read_only(world: World) -> Iterator[None]:
+    """Nothing can be written in the state directory."""
+    world.state_dir.mkdir(exist_ok=True)
+    world.state_dir.chmod(0o500)
+    yield
+    world.state_dir.chmod(0o755)
+
+
+@lever
+def disk_full(world: World) -> Iterator[None]:
+    """The server's disk takes no row more: a full one where rows are spilled to; without the right
+    to mount one, a limit of the server's that refuses in the same place.
+    """
+    place = world.data_dir / "base" / "pgsql_tmp"
+    if not place.exists():
+        place.mkdir()
+        shutil.chown(place, world.data_dir.stat().st_uid)
+    if subprocess.run([*MOUNT, str(place)], check=False, capture_output=True).returncode == 0:
+        yield
+        subprocess.run([*UNMOUNT, str(place)], check=True)
+    else:
+        _system(world, "ALTER SYSTEM SET temp_file_limit = 0")
+        yield
+        _system(world, "ALTER SYSTEM RESET temp_file_limit")

@@ -42,6 +42,7 @@ class Outcome:
     reds: int = 0
     recovered_s: float | None = None
     crash: str | None = None
+    halted: str = "none"
 
     @property
     def false_greens(self) -> list[Cell]:
@@ -57,6 +58,8 @@ class Outcome:
     def faults(self) -> list[str]:
         """Everything that is not as the table wants it."""
         found = [f"{cell.component}: {fault}" for cell in self.cells for fault in cell.faults]
+        if self.halted != self.scenario.halted:
+            found.append(f"halted: {self.halted} instead of {self.scenario.halted}")
         found += [] if self.recovered_s is not None else ["not well again in time"]
         return found + ([] if self.crash is None else [f"the daemon ended: {self.crash}"])
 
@@ -152,7 +155,8 @@ def detect(world: World, outcome: Outcome, began_s: float) -> None:
             words = scenario.says.get(cell.component, "")
             if cell.detected_s is None and is_said(cell, taken, words):
                 cell.detected_s = passed_s
-        if all(cell.detected_s is not None for cell in outcome.cells):
+        is_halted = taken.halted == scenario.halted
+        if is_halted and all(cell.detected_s is not None for cell in outcome.cells):
             return
         time.sleep(EVERY_S)
 
@@ -162,6 +166,7 @@ def hold(world: World, outcome: Outcome) -> None:
     until_s = time.monotonic() + outcome.scenario.hold_s
     while time.monotonic() < until_s:
         taken = sample(world, outcome)
+        outcome.halted = taken.halted
         for cell in outcome.cells:
             status, cause = taken.components[cell.component]
             cell.said = status

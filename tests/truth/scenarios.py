@@ -30,6 +30,7 @@ INSERT INTO orders (identifier, mode, purpose, market, side, ord_type, price, vo
 VALUES ('planted-{state}', 'live', 'entry', 'KRW-BTC', 'bid', 'limit', 1000, 10, '{state}',
     {reason}, now() - interval '{age}', now() - interval '{age}')
 """
+HALTED = "INSERT INTO settings (key, value) VALUES ('halted', '{value}')"
 EMPTY = """
 DELETE FROM fills; DELETE FROM order_events; DELETE FROM orders; DELETE FROM signals;
 DELETE FROM llm_calls; DELETE FROM market_data
@@ -51,7 +52,8 @@ class Scenario:
 
     `within_s` is how soon everything expected must be said; it must then hold for `hold_s`.
     `fresh`: the trouble outlives its cause, so the next scenario gets a new daemon. `is_last`: it
-    cannot be undone. `brief`: part of the reduced table.
+    cannot be undone. `brief`: part of the reduced table. `halted`: the level that is said
+    meanwhile.
     """
 
     name: str
@@ -65,6 +67,7 @@ class Scenario:
     fresh: bool = False
     is_last: bool = False
     brief: bool = False
+    halted: str = "none"
 
 
 def quiet(name: str, expect: str, *pull: Pull, **more: Any) -> Scenario:
@@ -115,6 +118,17 @@ def google(code: int, status: str, message: str, **info: Any) -> Pull:
 def door(to: str, how: str, delay_s: float = 0.0) -> Pull:
     """The way to a dependency is shut, blocked or slow."""
     return "door", {"to": to, "how": how, "delay_s": delay_s}
+
+
+def halted(name: str, level: str, pull: Pull, **more: Any) -> Scenario:
+    """Trading is halted in this way: everything is well, and the halt is said."""
+    return quiet(f"halted {name}", "H H H H H H", pull, halted=level, **more)
+
+
+def setting(value: str) -> Pull:
+    """The setting `halted` has this value."""
+    do = HALTED.format(value=value)
+    return "rows", {"do": do, "undo": "DELETE FROM settings WHERE key = 'halted'"}
 
 
 def inside(**levers: Any) -> Pull:
@@ -200,6 +214,33 @@ SCENARIOS: Sequence[Scenario] = (
         ),
         says={"database": "expected"},
     ),
+    quiet(
+        "schema of a newer program",
+        "U H H H H H",
+        (
+            "rows",
+            {
+                "do": "UPDATE alembic_version SET version_num = '9999'",
+                "undo": "UPDATE alembic_version SET version_num = '{head}'",
+            },
+        ),
+        says={"database": "9999"},
+    ),
+    quiet(
+        "database's disk full",
+        "U H H D H H",
+        ("disk_full", {}),
+        says={"database": "cannot write", "scheduler": "cannot write"},
+        brief=True,
+    ),
+    quiet("state directory read-only", "H H H H H H", ("state_read_only", {})),
+    halted("by a file", "all", ("halt_file", {"name": "HALT"}), brief=True),
+    halted("by a link to nowhere", "all", ("halt_file", {"name": "halt", "leads_to": "nowhere"})),
+    halted("for entries by a file", "entries", ("halt_file", {"name": "HALT-ENTRIES"})),
+    halted("by the setting", "all", setting('"all"')),
+    halted("for entries by the setting", "entries", setting('"entries"')),
+    halted("by an old value", "all", setting("true")),
+    halted("by a damaged setting", "all", setting('"perhaps"'), brief=True),
     quiet(
         "schema table gone",
         "U H H H H H",

@@ -84,15 +84,24 @@ class Setup:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One answer of /health: when it was asked for, what it said, how long it took."""
+    """One answer of /health: when it was asked for, what it said, how long it took.
+
+    `halted` is the level of the halt, and whether it says by whom.
+    """
 
     at_s: float
     took_ms: float
     components: Mapping[str, tuple[str, str | None]]
+    halted: str = "none"
 
     def status(self, component: str) -> str:
         """The status of a component."""
         return self.components[component][0]
+
+
+def _halted(said: Mapping[str, Any]) -> str:
+    level = str(said["level"])
+    return level if level == "none" or said["by"] else f"{level}, and not by whom"
 
 
 class World:
@@ -104,6 +113,16 @@ class World:
         self._stack = ExitStack()
         self.server = EmbeddedPostgres(root / "pg", settings=QUICK)
         self.leader: Daemon | None = None
+
+    @property
+    def state_dir(self) -> Path:
+        """The daemon's state directory."""
+        return self._root / "state"
+
+    @property
+    def data_dir(self) -> Path:
+        """The data directory of the server."""
+        return self._root / "pg" / "data"
 
     def __enter__(self) -> "World":
         with ExitStack() as stack:
@@ -296,6 +315,7 @@ class Daemon:
             asked_s,
             took_ms,
             {name: (seen[name]["status"], seen[name]["cause"]) for name in COMPONENTS},
+            _halted(body["halted"]),
         )
 
     def _read(self, listening: threading.Event) -> None:
