@@ -12,7 +12,7 @@ import asyncio
 import hashlib
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from secrets import token_hex
 
@@ -31,6 +31,7 @@ RENEW_EVERY_S = 1.0
 LEASE_S = 3.0
 TAKE_OVER_AFTER_S = 3.5
 RENEW_TIMEOUT_S = 3.0
+GIVE_UP_S = 1.0
 EPOCH_LOCK_TIMEOUT = "500ms"
 EPOCH_TRIES = 5
 
@@ -113,6 +114,15 @@ class Leadership:
                 break
         self._renewed_s = float("-inf")
 
+    async def give_up(self) -> None:
+        """Say that nobody leads any more, so that commands need not wait for the lease to end."""
+        with suppress(psycopg.Error, TimeoutError, OSError):
+            async with asyncio.timeout(GIVE_UP_S):
+                await self._session.execute(
+                    "UPDATE leases SET renewed_at = 'epoch' WHERE account = %s AND epoch = %s",
+                    (self._claim.account, self.epoch),
+                )
+
     async def _renew(self) -> bool:
         began_s = self._elapsed()  # before the question: the server cannot have counted earlier
         renewed = await self._session.execute(
@@ -140,7 +150,9 @@ async def leading(claim: Claim, *, wait: bool) -> AsyncIterator[Leadership]:
         raise Unavailable("database away", error=str(error)) from error
     try:
         await _lock(session, claim, wait=wait)
-        yield Leadership(session, claim, await _next_epoch(session, claim))
+        leadership = Leadership(session, claim, await _next_epoch(session, claim))
+        yield leadership
+        await leadership.give_up()
     except (psycopg.OperationalError, psycopg.errors.ReadOnlySqlTransaction) as error:
         raise Unavailable("database away", error=str(error)) from error
     finally:

@@ -12,6 +12,7 @@ from pathlib import Path
 from sqlalchemy import func, select
 
 from daemon.config import LIVE_CONFIRMED, Config
+from daemon.embedded_home import acting_as, owner_of
 from daemon.modes import make_folders
 from jobs.spec import Incident
 from jobs.store import settings as settings_store
@@ -93,7 +94,8 @@ def remember(config: Config) -> None:
     try:
         make_folders(place.parent)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        os.close(os.open(place, flags, 0o600))
+        with acting_as(owner_of(place.parent)):
+            os.close(os.open(place, flags, 0o600))
     except FileExistsError:
         return
 
