@@ -6,7 +6,6 @@ between leaves a row that says how far it came.
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -128,8 +127,7 @@ async def doubt(desk: Desk, order: OrderRow, exc: Exception | None) -> OrderRow:
         note = Note(kind="post.unknown", at=at, detail={"cause": cause})
         order = await order_store.move(conn, order, states.doubt, note)
     _tell_state(order, "sent")
-    incident = unknown_incident(order.market, f"{order.identifier} was sent: {cause}")
-    await desk.notifier.notify(replace(incident, order_id=order.id, identifier=order.identifier))
+    await desk.notifier.notify(unknown_incident(order, f"was sent: {cause}"))
     return order
 
 
@@ -138,16 +136,20 @@ def unknown_incident_key(market: str) -> str:
     return f"order_unknown:{market}"
 
 
-def unknown_incident(market: str, what: str) -> Incident:
-    """What a person hears of an unknown order in `market`."""
+def unknown_incident(order: OrderRow, what: str) -> Incident:
+    """What a person hears of an unknown order; those of one market are one alert."""
+    market = order.market
     return Incident(
         kind="order_unknown",
         severity="warning",
         incident=unknown_incident_key(market),
         title=f"An order in {market} is unanswered",
-        message=f"{what}; no new exposure in {market} until the venue has shown what became of it",
+        message=f"{order.identifier} {what}; no new exposure in {market} until the venue has shown "
+        "what became of it",
         job="orders",
         market=market,
+        order_id=order.id,
+        identifier=order.identifier,
     )
 
 

@@ -315,10 +315,13 @@ async def _tell_doubts(desk: Desk) -> None:
     """Say again what an earlier process may have died before saying about unknown orders."""
     async with desk.db.begin() as conn:
         markets = await order_store.doubted_markets(conn, desk.mode, desk.clock() - LOOK_BACK)
+        is_open = any(markets.values())
+        unfinished = await order_store.unfinished(conn, desk.mode) if is_open else []
+    newest = {order.market: order for order in unfinished if order.state is State.UNKNOWN}
     for market, still in markets.items():
-        if still:
-            await desk.notifier.notify(unknown_incident(market, "an order has no answer yet"))
-        else:
+        if order := newest.get(market):
+            await desk.notifier.notify(unknown_incident(order, "has no answer yet"))
+        elif not still:
             await desk.notifier.resolve(unknown_incident_key(market))
 
 

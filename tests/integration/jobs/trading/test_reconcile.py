@@ -58,6 +58,16 @@ async def test_orders_of_others_are_counted_and_left_alone(trading: Trading) -> 
     assert "cancel" not in trading.venue.calls
 
 
+async def test_an_unknown_order_is_told_again_by_its_name(trading: Trading) -> None:
+    trading.venue.troubles = ["never_arrived"]
+    await bought(trading)
+    row = await trading.only_order()
+    trading.alerts.open.clear()  # the process before this one may have died before it told
+    await compare(trading, deep=True)
+    told = trading.alerts.open["order_unknown:KRW-BTC"]
+    assert (told.market, told.order_id, told.identifier) == (BTC, row.id, row.identifier)
+
+
 async def test_an_order_that_was_lost_is_adopted(trading: Trading) -> None:
     trading.venue.troubles = ["lost_answer"]
     trading.job.desk.exchange.down = None  # type: ignore[attr-defined]  # the scripted venue's
