@@ -69,7 +69,7 @@ def test_a_pause_holds_one_job_across_restarts_until_it_is_resumed(
     first.until("job.metric", job="market", outcome="ok")
     assert jobs(first, "pause", "market").stdout == "market: paused\n"
     paused = two_more(first, outcome="skipped", reason="paused")
-    assert first.of("job.control")[0]["about"] == "market"
+    assert "market" in first.of("job.control")[0]["about"]
     first.until("job.metric", job="orders", outcome="ok")  # the others go on
     assert "market" in first.get("/health").json()["components"]["scheduler"]["cause"]
     first.kill()
