@@ -243,3 +243,28 @@ def test_an_answer_about_one_order_stops_no_other_market_s_stop_loss(
         sold = scene.value("SELECT purpose FROM orders WHERE market = %s AND side = 'ask'", BTC)
         assert sold == "stop_loss"
         assert scene.daemon.process.poll() is None
+
+
+@pytest.mark.timeout(200)
+def test_a_start_among_answers_that_cannot_be_read_sells_at_the_stop_loss(
+    start_daemon: Start, venue: Venue, dsn: str
+) -> None:
+    """The first comparison of exchange and tables meets them, and nothing runs before it."""
+    with psycopg.connect(dsn, autocommit=True) as db:
+        db.execute("INSERT INTO job_controls (job, paused) VALUES ('signals', true)")
+        scene = Scene(start_daemon(database=dsn), venue, db).prepared()
+        venue.force_price(BTC, venue.price(BTC, down_pct=0))
+        scene.daemon.ready()
+        scene.buy(BTC)
+        scene.until(lambda: scene.holds(BTC))
+        assert scene.daemon.stop() == 0
+        ours = [{"uuid": "u", "identifier": "upd-1", "market": None, "side": "bid"}]
+        scene.fault(path="/v1/orders/open", action="answer", status=200, body=ours)
+        scene.fault(path="/v1/order", method="GET", action="answer", status=200, body=DEEP)
+        venue.force_price(BTC, venue.price(BTC, down_pct=20))
+        scene.daemon = start_daemon(database=dsn)
+        scene.daemon.ready()
+        sold = "SELECT count(*) FROM orders WHERE purpose = 'stop_loss' AND uuid IS NOT NULL"
+        scene.until(lambda: bool(scene.value(sold) > 0))
+        asks = [order for order in venue.orders() if order["side"] == "ask"]
+        assert len(asks) >= 1
