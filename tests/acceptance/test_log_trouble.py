@@ -5,6 +5,7 @@ import itertools
 import json
 import signal
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -57,9 +58,10 @@ def test_signals_that_mean_nothing_are_ignored_and_hangup_opens_files_anew(
     assert daemon.stop() == 0
     files = [aside.read_text().splitlines(), log.read_text().splitlines()]
     events = [json.loads(line)["event"] for line in itertools.chain(*files)]
-    assert json.loads(files[1][0])["event"] == "log.reopened"
+    assert "log.reopened" in [json.loads(line)["event"] for line in files[1]]
     assert events.count("daemon.signal_ignored") == 3
-    assert [line["event"] for line in daemon.lines] == events
+    # threads may put a line into the two outputs in another order
+    assert Counter(line["event"] for line in daemon.lines) == Counter(events)
 
 
 @pytest.mark.parametrize("what", ["a folder", "/dev/full"])
