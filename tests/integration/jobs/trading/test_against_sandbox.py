@@ -157,8 +157,7 @@ async def live(database: Database, venue: Venue) -> AsyncIterator[Live]:
         timeout_s=1.5,
     )
     async with opened as client:
-        (ticker,) = await client.tickers([BTC])
-        venue.force_price(BTC, ticker.price)  # a limit order finds the price it was made for
+        venue.calm(BTC)
         desk = Desk(db=db, exchange=client, clock=clock, notifier=alerts, mode="live")
         view = MarketView(db=db, exchange=client, quotes=client, clock=clock)
         job = OrdersJob(desk=desk, view=view, sleep=clock.sleep)
@@ -292,8 +291,7 @@ async def test_flatten_leaves_nothing_at_the_venue(live: Live) -> None:
 
 async def hold_two(live: Live) -> None:
     for market in (BTC, SOL):
-        (ticker,) = await live.client.tickers([market])
-        live.venue.force_price(market, ticker.price)
+        live.venue.calm(market)
         await live.signal("buy", market)
     await live.until_settled()
     async with live.db.begin() as conn:
