@@ -185,9 +185,9 @@ async def _migrations(db: Database, *, embedded: bool) -> Finding:
         current = None
     if current == head:
         return ok(MIGRATIONS, f"at head ({head})")
-    if current is not None and current not in known:
-        newer = schema.Status(current=current, head=head, pending=())
-        return fault(MIGRATIONS, str(newer), newer.mend)
+    found = schema.Status(current=current, head=head, pending=())
+    if current not in known and found.is_newer:
+        return fault(MIGRATIONS, str(found), found.mend)
     if embedded:
         return note(MIGRATIONS, f"at {current or 'none'}; the daemon goes to {head} when it starts")
     return fault(MIGRATIONS, f"at {current or 'none'}, not at {head}", "run `upbitd migrate up`")

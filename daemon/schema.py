@@ -65,7 +65,8 @@ class Status:
     @property
     def is_newer(self) -> bool:
         """Whether a newer program has moved the database beyond what this one knows."""
-        return self.current is not None and not self.at_head and not self.pending
+        is_known = bool(self.pending) or self.at_head
+        return self.current is not None and not is_known and self.current > self.head
 
     @property
     def mend(self) -> str:
