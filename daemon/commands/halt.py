@@ -91,7 +91,7 @@ async def halt_now(db: Database, config: Config, level: HaltLevel, reason: str) 
     async with db.begin() as conn:
         before = (await store.read(conn, fallback=store.Settings())).halt
     is_halted = before.level.rank >= level.rank
-    if not is_halted:
+    if not is_halted or (before.level is level and reason):
         await store.write(db, store.HALTED, level.value, operator(), reason=shown(reason))
     async with db.begin() as conn:
         now = (await store.read(conn, fallback=store.Settings())).halt

@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Any
 
 from loguru import logger
-from sqlalchemy import Row, Text, cast, func, literal, select
+from sqlalchemy import Row, Text, and_, cast, func, literal, or_, select
 from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -268,7 +268,7 @@ def _halt_of(row: Row[Any]) -> Halt:
 async def write(
     db: Database, key: str, value: object, by: str, *, reason: str | None = None
 ) -> bool:
-    """Store a setting and return whether that changed anything.
+    """Store a setting and return whether that changed anything; a new reason does.
 
     Raises ValueError for an unknown key or a value that is not allowed.
     """
@@ -288,7 +288,13 @@ async def write(
             "updated_by": new.excluded.updated_by,
             "reason": new.excluded.reason,
         },
-        where=table.c.value != new.excluded.value,
+        where=or_(
+            table.c.value != new.excluded.value,
+            and_(
+                new.excluded.reason.is_not(None),
+                table.c.reason.is_distinct_from(new.excluded.reason),
+            ),
+        ),
     ).returning(table.c.key)
     async with db.begin() as connection:
         return (await connection.execute(upsert)).first() is not None

@@ -285,6 +285,15 @@ def test_halt_lists_the_positions_that_lose_their_stop_loss(run: Run) -> None:
     assert "upbitd halt --entries" in said
 
 
+def test_a_later_reason_is_kept_and_none_takes_it_away(run: Run, config: Path) -> None:
+    run("halt")
+    assert run("halt", "--reason", "the news").stdout == "halted already\n"
+    run("halt")
+    run("halt", "--entries", "--reason", "never mind")
+    stored = "SELECT value, reason FROM settings WHERE key = 'halted'"
+    assert query(config, stored) == [("all", "the news")]
+
+
 def test_halting_entries_never_loosens_a_halt_of_all(run: Run) -> None:
     assert run("halt", "--entries").stdout.startswith("halted (entries): no new positions")
     assert run("settings", "get", "halted").stdout == "entries\n"
