@@ -9,7 +9,19 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import Row, Select, and_, false, func, literal, literal_column, select, true, tuple_
+from sqlalchemy import (
+    Row,
+    Select,
+    and_,
+    false,
+    func,
+    literal,
+    literal_column,
+    select,
+    true,
+    tuple_,
+)
+from sqlalchemy.sql.selectable import LateralFromClause
 
 from jobs.store.db import Database
 from jobs.store.tables import (
@@ -201,14 +213,7 @@ def position_query(
     page: Page, mode: str, market: str | None = None, *, closed: bool = False
 ) -> Select[Any]:
     """The query behind `list_positions`: one index row of market data for each position."""
-    c = positions.c
-    last = (
-        select(market_data.c.price)
-        .where(market_data.c.market == c.market)
-        .order_by(market_data.c.ts.desc())
-        .limit(1)
-        .lateral("last")
-    )
+    c, last = positions.c, _last_price()
     query = (
         select(
             c.market,
@@ -242,6 +247,17 @@ def position_query(
     if page.since is not None:
         query = query.where(c.updated_at >= page.since)
     return query if closed else query.where(c.volume > 0)
+
+
+def _last_price() -> LateralFromClause:
+    """The newest stored price of a position's market."""
+    return (
+        select(market_data.c.price)
+        .where(market_data.c.market == positions.c.market)
+        .order_by(market_data.c.ts.desc())
+        .limit(1)
+        .lateral("last")
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

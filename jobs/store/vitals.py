@@ -1,6 +1,6 @@
 """The few facts that health asks the database for, each one indexed row or sum away."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -14,6 +14,7 @@ from jobs.store.db import Database
 from jobs.store.reconciliations import Reconciliation
 from jobs.store.settings import Settings
 from jobs.store.tables import llm_calls, orders, signals
+from jobs.trading.due_exits import DueExit
 
 OPEN_STATES = ("intent", "sent", "unknown", "wait")
 GOOD_CALLS = ("ok", "partial")
@@ -121,20 +122,24 @@ async def order_vitals(db: Database, mode: str) -> OrderVitals:
         demand_since=demand_since,
         waiting_since=waiting_since,
         settings=settings,
-        blocked=[
-            BlockedExit(
-                market=market,
-                purpose=each.purpose,
-                cause=each.cause,
-                since=each.since,
-                attempts=each.attempts,
-            )
-            for market, each in sorted(due.items())
-            if each.blocked_at is not None
-        ],
+        blocked=_blocked(due),
         reconciliation=reconciliation,
         delisted=delisted,
     )
+
+
+def _blocked(due: Mapping[str, DueExit]) -> list[BlockedExit]:
+    return [
+        BlockedExit(
+            market=market,
+            purpose=each.purpose,
+            cause=each.cause,
+            since=each.since,
+            attempts=each.attempts,
+        )
+        for market, each in sorted(due.items())
+        if each.blocked_at is not None
+    ]
 
 
 async def _demand(
