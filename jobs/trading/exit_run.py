@@ -39,11 +39,15 @@ NOT_ITS_FAULT = frozenset({"halted", "signal", "signal_max_age_s", "min_confiden
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
-    """A price that was seen at an instant; `is_asked`: the exchange gave it in this very pass."""
+    """A price that was seen at an instant; `is_asked`: the exchange gave it in this very pass.
+
+    `before` is the price of the look at another instant that came before it.
+    """
 
     price: Decimal
     at: datetime
     is_asked: bool
+    before: Decimal | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -96,8 +100,10 @@ class ExitRun:
             if (seen := self._seen.get(market)) is not None:
                 with self.keeping(market):
                     await self._judge(market, holding, seen)
+        seen_before = dict(self.looks)
         self.looks.clear()
-        self.looks.update(self._seen)
+        for market, seen in self._seen.items():
+            self.looks[market] = replace(seen, before=_before(seen_before.get(market), seen))
 
     async def on_signal(self, signal: SignalFact, price: Decimal) -> None:
         """Sell because a signal says so; what one order does not sell stays due."""
@@ -174,8 +180,7 @@ class ExitRun:
         """
         if (bid := best_bid(self.books.get(market))) is not None:
             return bid
-        before = self.looks.get(market)
-        return None if before is None or before.at == seen.at else before.price
+        return _before(self.looks.get(market), seen)
 
     async def _raise_high(self, market: str, holding: Holding, seen: Look, second: Decimal) -> None:
         high = exits.risen(seen.price, second)
@@ -295,3 +300,14 @@ class ExitRun:
         due = replace(due, blocked_at=due.blocked_at or desk.clock(), told=due.cause)
         await self._save(market, due)
         return due
+
+
+def _before(last: Look | None, seen: Look) -> Decimal | None:
+    """The price of the newest look at another instant than `seen`.
+
+    While the exchange gives no prices every pass sees the same stored one: what the passes before
+    saw still stands beside it, else a ban from quotation would switch every stop off.
+    """
+    if last is None:
+        return None
+    return last.before if last.at == seen.at else last.price

@@ -1,5 +1,6 @@
 """Exits that the market or the exchange does not let through: they go on, and a person hears."""
 
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -8,7 +9,7 @@ from fixtures.trading import BTC, PRICE, Trading
 from sqlalchemy import select
 
 from jobs.errors import Refused, Unavailable
-from jobs.spec import Incident
+from jobs.spec import Incident, Slot
 from jobs.store import due_exits as due_store
 from jobs.store.listing import Page, list_positions
 from jobs.store.tables import due_exits
@@ -210,6 +211,28 @@ async def test_without_order_books_two_looks_decide(trading: Trading) -> None:
         with pytest.raises(Unavailable):
             await trading.run(after_s=10)
         assert len(await trading.orders()) == orders, percent
+
+
+async def test_a_stored_price_and_the_look_before_a_ban_sell(trading: Trading) -> None:
+    """Banned from quotation every pass sees the same stored price: the look before stands by it."""
+    await hold(trading)
+    trading.venue.quote(PRICE * 97 // 100)
+    await trading.run(after_s=10)
+
+    async def banned(markets: Any) -> Any:
+        raise Unavailable("no quotation")
+
+    trading.venue.tickers = banned  # type: ignore[method-assign]  # that side is banned
+    trading.venue.orderbooks = banned  # type: ignore[method-assign]
+    await trading.collect(BTC, age_s=-5)
+    for number, (stop_loss_pct, orders) in enumerate([(5, 1), (5, 1), (1, 2)]):
+        await trading.set(stop_loss_pct=stop_loss_pct)
+        trading.clock.now += timedelta(seconds=10)
+        slot = Slot(job="orders", scheduled_at=trading.clock.now, run_id=f"banned-{number}")
+        with pytest.raises(Unavailable):
+            await trading.job.run(slot)
+        assert len(await trading.orders()) == orders, stop_loss_pct
+    assert (await trading.holding()).volume == 0
 
 
 async def test_a_swept_ask_side_is_not_bought(trading: Trading) -> None:
