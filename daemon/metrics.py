@@ -79,7 +79,8 @@ class JobMetric:
             "duration_s": round(self.duration_s, 4),
             "success": self.success,
             "outcome": self.outcome,
-            "reason": self.reason,
+            # the row keeps why an extra slot was there; the line has a reason for what is not ok
+            "reason": None if self.outcome == "ok" else self.reason,
             "attempts": self.attempts,
             "waited_s": round(self.waited_s, 4),
             "error_type": self.error_type,

@@ -50,7 +50,7 @@ def both_decided(daemon: Daemon) -> None:
     daemon.ready()
     left = set(WORKERS)
     while left:
-        left.discard(daemon.until("job.metric", reason="start-up")["job"])
+        left.discard(daemon.until("job.metric")["job"])  # no other slot is due that soon
 
 
 def of_workers(daemon: Daemon) -> list[tuple[str, str]]:
