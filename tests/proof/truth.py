@@ -89,15 +89,31 @@ def _check_signals(rows: Sequence[OrderRow]) -> None:
 
 
 async def _check_overlap(db: Database, rows: Sequence[OrderRow]) -> None:
-    """No order of a market begins before the one before it has its end."""
+    """No order of a market begins before the one before it has its end.
+
+    A sale into a thin book is a part of the position: while nobody has said what became of it, the
+    rest may be sold, and both together are never more than was held.
+    """
     ended: dict[str, datetime] = {}
+    before: OrderRow | None = None
     for row in rows:
-        if row.created_at < ended.get(row.market, row.created_at):
+        if row.created_at < ended.get(row.market, row.created_at) and not _shares(before, row):
             raise Wrong("doubled", f"{row.identifier} began before the order before it ended")
         async with db.begin() as conn:
             events = await order_events.events(conn, row.id)
         at = [event.at for event in events if event.to_state in {s.value for s in FINAL}]
         ended[row.market] = at[-1] if at else datetime.max.replace(tzinfo=row.created_at.tzinfo)
+        before = row
+    bought = sum((row.executed_volume for row in rows if row.side == "bid"), Decimal(0))
+    selling = [row for row in rows if row.side == "ask" and row.state is not State.REFUSED]
+    asked = (row.executed_volume if row.state in FINAL else row.volume for row in selling)
+    if (total := sum((each or Decimal(0) for each in asked), Decimal(0))) > bought:
+        raise Wrong("doubled", f"sales of {total} where {bought} were bought")
+
+
+def _shares(before: OrderRow | None, row: OrderRow) -> bool:
+    """Whether both are sales: of what is held, each a part."""
+    return before is not None and before.side == "ask" and row.side == "ask"
 
 
 async def _check_same(db: Database, row: OrderRow, order: Ledger) -> None:

@@ -25,7 +25,7 @@ def played(*arguments: str) -> tuple[int, dict[str, Any]]:
     return done.returncode, summary
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_killed_anywhere_venue_and_tables_agree_over_real_http() -> None:
     code, found = played("--reduced")
     assert not [each for each in found["faults"] if each["outcome"] != "missed"]
