@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
-from urllib.parse import urlsplit
 
 from loguru import logger
 
@@ -20,7 +19,6 @@ from daemon.background import Background
 from daemon.board import JobBoard
 from daemon.cache_report import report_hourly
 from daemon.config import Config, ConfigError, service_links
-from daemon.config_values import is_loopback
 from daemon.controls import Controls
 from daemon.cooldowns import GateKeeper, restore_gates
 from daemon.database import PoolOptions, open_database
@@ -133,7 +131,7 @@ def main(config: Config, environ: Mapping[str, str]) -> int:
             if url == EMBEDDED:
                 # from the main thread and before the loop: it ends with the thread that made it
                 root = config.daemon.state_dir / "postgres"
-                if config.trading.mode == "live" and _note(config) is None:
+                if config.risks_real_money:
                     refuse_nobody(root / "data")
                 server = EmbeddedPostgres(root)
                 url = stack.enter_context(server).daemon_url
@@ -273,8 +271,7 @@ def _tell(logs: Logs, metrics: Metrics, metric: JobMetric) -> None:
 
 def _note(config: Config) -> str | None:
     """Return what keeps a reader of the page from taking the local exchange for the real one."""
-    host = urlsplit(config.upbit.base_url).hostname or ""
-    return "local exchange" if is_loopback(host) else None
+    return "local exchange" if config.is_exchange_local else None
 
 
 async def _open_database(host: Host, stack: AsyncExitStack) -> Database:

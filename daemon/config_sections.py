@@ -10,6 +10,7 @@ from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -370,6 +371,16 @@ class Config(Section):
     log: LogConfig = LogConfig()
     cache: CacheConfig = CacheConfig()
     secrets: Secrets = Secrets()
+
+    @property
+    def is_exchange_local(self) -> bool:
+        """Whether the exchange runs on this machine: a sandbox, so that all money is pretended."""
+        return is_loopback(urlsplit(self.upbit.base_url).hostname or "")
+
+    @property
+    def risks_real_money(self) -> bool:
+        """Whether orders go to a real account."""
+        return self.trading.mode == "live" and not self.is_exchange_local
 
     def missing_keys(self) -> str | None:
         """What is wrong with the keys for what the configuration asks for, or None."""

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import httpx
 
-from daemon.config import LIVE_CONFIRMED, Config, load
+from daemon.config import Config, load
 from daemon.config_faults import PREFIX
 from daemon.demo_check import examine
 from daemon.embedded import end_with_parent
@@ -166,7 +166,6 @@ def environment(sandbox: Sandbox) -> dict[str, str]:
         "UPBIT_ACCESS_KEY": sandbox.access_key,
         "UPBIT_SECRET_KEY": sandbox.secret_key,
         "GEMINI_API_KEY": sandbox.gemini_key,
-        LIVE_CONFIRMED: "1",  # the money is the local exchange's
     }
 
 

@@ -79,8 +79,8 @@ def unknown_stakes(config: Config) -> Stakes:
 
 
 def is_confirmed(config: Config) -> bool:
-    """Whether this configuration may trade: in paper, or live once somebody said so here."""
-    return config.trading.mode != "live" or os.path.lexists(_marker(config))
+    """Whether this configuration may trade: with pretended money, or once somebody said so here."""
+    return not config.risks_real_money or os.path.lexists(_marker(config))
 
 
 def says_yes(environ: Mapping[str, str]) -> bool:

@@ -90,7 +90,7 @@ def set_setting(
 ) -> None:
     """Change one setting; the running daemon takes it at once.
 
-    In live mode a change that risks more asks first, or wants --yes.
+    A change that risks more real money asks first, or wants --yes.
 
     Example: upbitd settings set position_size_pct 5
     """
@@ -100,7 +100,7 @@ def set_setting(
         settings.limits.ceilings().check(key, parsed)
     except ValueError as error:
         fail(str(error), BAD_VALUE)
-    if settings.trading.mode == "live" and not yes:
+    if settings.risks_real_money and not yes:
         _confirm(key, with_database(settings, lambda db: _stored(db, key)), parsed)
     changed = with_database(settings, lambda db: store.write(db, key, parsed, operator()))
     typer.echo(f"{key} = {plain(parsed)}" if changed else f"{key} is {plain(parsed)} already")

@@ -66,6 +66,12 @@ def test_the_word_is_remembered_by_state_directory(tmp_path: Path) -> None:
     assert is_confirmed(from_mapping({}, {}, keys=False, base=tmp_path))  # paper needs none
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1:8788", "localhost", "[::1]:80"])
+def test_an_exchange_on_this_machine_needs_no_word(tmp_path: Path, host: str) -> None:
+    values = {"trading": {"mode": "live"}, "upbit": {"base_url": f"http://{host}"}}
+    assert is_confirmed(from_mapping(values, {}, keys=False, base=tmp_path))
+
+
 def test_a_link_in_its_place_is_not_followed(tmp_path: Path) -> None:
     config = live(tmp_path)
     (tmp_path / "state").mkdir()
