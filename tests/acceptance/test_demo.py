@@ -27,19 +27,6 @@ def test_the_demo_trades_and_says_so(state_dir: Path) -> None:
     assert done.stderr == ""
 
 
-def test_a_port_in_use_is_told(state_dir: Path, sandbox_card: dict[str, str]) -> None:
-    port = sandbox_card["base_url"].rpartition(":")[2]
-    done = subprocess.run(
-        [*DEMO, "--port", port, "--keep", str(state_dir)],
-        check=False,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 1
-    assert "health.port" in done.stdout
-    assert done.stderr.startswith("upbitd: the daemon ended with exit code 2")
-
-
 EMPTY = Summary(
     candles={},
     signals={},

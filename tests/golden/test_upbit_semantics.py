@@ -231,6 +231,7 @@ CALLS: Mapping[str, Callable[[UpbitClient], Awaitable[Any]]] = {
     "order": lambda client: client.order(identifier="upd-1"),
     "cancel": lambda client: client.cancel(uuid=UUID),
     "tickers": lambda client: client.tickers(["KRW-XXX"]),
+    "candles": lambda client: client.candles("KRW-XXX", 1),
     "test": lambda client: client.test_order(REQUEST),
     "accounts": lambda client: client.accounts(),
 }
@@ -643,7 +644,7 @@ GOLDEN = [
             ("418 without a time", "order", 418, "", "Banned 60 s"),
             ("no such order", "order", 404, error("order_not_found"), "None"),
             ("cancel too late", "cancel", 404, error("order_not_found"), "Refused order_not_found"),
-            ("quotation's numbers", "tickers", 404, error(404, "Code not found"), "Refused 404"),
+            ("quotation's numbers", "candles", 404, error(404, "Code not found"), "Refused 404"),
             ("nonce", "order", 401, error("nonce_used"), "Unauthorized nonce_used"),
             (
                 "expired key",

@@ -42,6 +42,8 @@ def target_of(node: ast.AST) -> str | None:
 def floats(tree: ast.AST, within: tuple[str | None, ...] = ()) -> Iterator[tuple[int, str]]:
     """Every float by line, but for what a duration's name or a tuple of durations holds."""
     for child in ast.iter_child_nodes(tree):
+        if isinstance(tree, ast.FunctionDef) and child is tree.returns and is_duration(tree.name):
+            continue
         names = (*within, target_of(child))
         if not any(map(is_duration, names)) and (what := float_at(child)) is not None:
             yield getattr(child, "lineno", 0), what

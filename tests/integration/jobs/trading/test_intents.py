@@ -212,6 +212,7 @@ async def test_a_signal_gets_one_order_however_often_it_is_judged(trading: Tradi
 async def test_two_judgements_at_once_cannot_both_spend_the_same_money(trading: Trading) -> None:
     """Twenty wishes in twenty markets, cash for five."""
     await trading.set(max_open_positions=100, position_size_pct=20, max_position_krw=10**9)
+    await trading.set(daily_loss_limit_krw=0)  # it would make each of them smaller
     money = await trading.view.money()
 
     async def one(number: int) -> OrderRow | Refusal:
