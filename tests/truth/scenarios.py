@@ -31,6 +31,7 @@ VALUES ('planted-{state}', 'live', 'entry', 'KRW-BTC', 'bid', 'limit', 1000, 10,
     {reason}, now() - interval '{age}', now() - interval '{age}')
 """
 HALTED = "INSERT INTO settings (key, value) VALUES ('halted', '{value}')"
+RESTING = "INSERT INTO settings (key, value) VALUES ('order_timeout_s', '{timeout_s}')"
 EMPTY = """
 DELETE FROM fills; DELETE FROM order_events; DELETE FROM orders; DELETE FROM signals;
 DELETE FROM llm_calls; DELETE FROM market_data
@@ -145,6 +146,12 @@ def order(state: str, age_s: int) -> Pull:
     """An order that is in `state` for so long."""
     reason = "'planted'" if state == "refused" else "NULL"
     return rows(PLANT_ORDER.format(state=state, reason=reason, age=f"{age_s} s"))
+
+
+def resting(timeout_s: int) -> Pull:
+    """Orders may rest for so long."""
+    do = RESTING.format(timeout_s=timeout_s)
+    return "rows", {"do": do, "undo": "DELETE FROM settings WHERE key = 'order_timeout_s'"}
 
 
 def signal(action: str, age: str, status: str = "new") -> Pull:
@@ -373,6 +380,25 @@ SCENARIOS: Sequence[Scenario] = (
         recover_s=60,
     ),
     live(
+        "an exit is blocked",
+        "H H H H H D",
+        (
+            "venue",
+            {
+                "path": "/v1/orders",
+                "method": "POST",
+                "action": "answer",
+                "status": 400,
+                "body": {"error": {"name": "volume_too_large", "message": "no"}},
+            },
+        ),
+        ("holding", {"market": "KRW-SOL", "price": "900000"}),  # its stop-loss is due at once
+        says={"latest_order": "the stop_loss exit from KRW-SOL has been blocked"},
+        within_s=45,
+        recover_s=90,
+        fresh=True,
+    ),
+    live(
         "coins of a holding are gone",
         "H H H H H D",
         ("holding", {"market": "KRW-SOL", "price": "300000", "coins": 0}),
@@ -473,6 +499,14 @@ SCENARIOS: Sequence[Scenario] = (
     quiet("order sent for 2 min", "H H H H H U", order("sent", 120)),
     quiet("order open for 1 min", "H H H H H H", order("wait", 60)),
     quiet("order open for 10 min", "H H H H H U", order("wait", 600)),
+    quiet("order open for 10 min, as set", "H H H H H H", resting(3600), order("wait", 600)),
+    quiet(
+        "order open for longer than set",
+        "H H H H H U",
+        resting(3600),
+        order("wait", 7200),
+        says={"latest_order": "limit"},
+    ),
     quiet("order refused, long ago", "H H H H H H", order("refused", 300_000)),
     quiet("a signal waits for its order", "H H H H H D", signal("buy", "10 min")),
     quiet("signals asked, no order for a day", "H H H H D D", signal("buy", "25 h", "expired")),
