@@ -167,6 +167,7 @@ def test_a_daemon_that_trades_for_real_refuses_nobody(tmp_path: Path, open_direc
             **os.environ,
             "UPBIT_ACCESS_KEY": "x" * 40,
             "UPBIT_SECRET_KEY": "y" * 40,
+            "UPBITD_LIVE_CONFIRMED": "1",
         },
         check=False,
         capture_output=True,
