@@ -108,14 +108,3 @@ async def restore_gates(gates: Gates, database: Database, clock: Clock) -> None:
         logger.bind(event="gate.restored", gate=left.name, until=left.until).warning(
             "A gate from before the start is still closed"
         )
-
-
-def ignore_cooldowns(gates: Gates, dependency: str = "upbit") -> list[str]:
-    """Open every gate of `dependency` in this process alone; return their names.
-
-    For whoever must get out whatever a server asked for: `flatten --force`.
-    """
-    names = [each.name for each in gates.closed() if each.name.partition(":")[0] == dependency]
-    for name in names:
-        gates.lift(name)
-    return names

@@ -164,10 +164,6 @@ class Fields:
         """A finite number, or None when the key is absent or null."""
         return None if self.raw.get(key) is None else self.number(key)
 
-    def number_or_zero(self, key: str) -> Decimal:
-        """A finite number, or zero when the key is absent or null."""
-        return self.maybe_number(key) or Decimal(0)
-
     def amount_or_zero(self, key: str) -> Decimal:
         """A number that is not negative, or zero when the key is absent or null."""
         return Decimal(0) if self.raw.get(key) is None else self.amount(key)

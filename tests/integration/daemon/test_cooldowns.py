@@ -14,7 +14,7 @@ import typer
 from typer.testing import CliRunner, Result
 
 from daemon.commands import cooldowns
-from daemon.cooldowns import UNTOLD, GateKeeper, ignore_cooldowns, restore_gates
+from daemon.cooldowns import UNTOLD, GateKeeper, restore_gates
 from jobs.errors import RateLimited
 from jobs.gates import MISTAKEN_S, Closed, Gates
 from jobs.store import gates as gate_rows
@@ -148,15 +148,6 @@ def test_no_wait_is_longer_than_a_week() -> None:
     gates = Gates(now, None, lambda: 0.0)
     gates.close("gemini", 1e12, source="retry-after", reason="")
     assert gates.wait_s("gemini") == LONGEST_WAIT_S
-
-
-def test_whoever_must_get_out_opens_one_dependency() -> None:
-    gates = Gates(now, None, lambda: 0.0)
-    for name in ("upbit:order", "upbit:ticker", "gemini"):
-        gates.close(name, 60, source="ban", reason="418")
-    assert sorted(ignore_cooldowns(gates)) == ["upbit:order", "upbit:ticker"]
-    gates.check("upbit:order")
-    assert gates.wait_s("gemini") == 60
 
 
 # --- the commands ------------------------------------------------------------------------------

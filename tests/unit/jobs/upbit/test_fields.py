@@ -45,7 +45,7 @@ def test_absent_and_null_are_the_same() -> None:
     for thing in (fields(), fields(key=None)):
         assert thing.maybe_text("key") is None
         assert thing.maybe_number("key") is None
-        assert thing.number_or_zero("key") == 0
+        assert thing.amount_or_zero("key") == 0
         assert thing.count("key") == 0
         assert thing.texts("key") == ()
 
