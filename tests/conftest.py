@@ -18,3 +18,8 @@ pytest_plugins = [
     "fixtures.whole_run",
     "fixtures.virtual_time",
 ]
+
+
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Name bytes by their length: a gzip header holds the time, and every worker needs one name."""
+    return f"{len(val)} bytes" if isinstance(val, bytes) else None
