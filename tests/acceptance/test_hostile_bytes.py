@@ -147,7 +147,7 @@ def test_the_daemon_outlives_one_hostile_answer_of_each_kind(
         )
         db.execute("INSERT INTO job_controls (job, paused) VALUES ('signals', true)")
         scene = Scene(start_daemon(database=dsn), venue, db).prepared()
-        venue.force_price(BTC, venue.price(BTC, down_pct=0))
+        venue.calm(BTC)
         scene.daemon.ready()
         assert scene.hits(int(keys["number"])) >= 1
         scene.buy(BTC)  # before the model decides: its newer signal would replace the planted one
@@ -229,7 +229,7 @@ def test_an_answer_about_one_order_stops_no_other_market_s_stop_loss(
         db.execute("INSERT INTO job_controls (job, paused) VALUES ('signals', true)")
         scene = Scene(start_daemon(database=dsn), venue, db).prepared()
         for market in (BTC, ETH):
-            venue.force_price(market, venue.price(market, down_pct=0))
+            venue.calm(market)
         scene.daemon.ready()
         scene.buy(BTC)
         scene.until(lambda: scene.holds(BTC))
@@ -255,7 +255,7 @@ def test_a_start_among_answers_that_cannot_be_read_sells_at_the_stop_loss(
     with psycopg.connect(dsn, autocommit=True) as db:
         db.execute("INSERT INTO job_controls (job, paused) VALUES ('signals', true)")
         scene = Scene(start_daemon(database=dsn), venue, db).prepared()
-        venue.force_price(BTC, venue.price(BTC, down_pct=0))
+        venue.calm(BTC)
         scene.daemon.ready()
         scene.buy(BTC)
         scene.until(lambda: scene.holds(BTC))

@@ -80,8 +80,9 @@ async def rest(dsn: str, venue: Venue, identifier: str) -> str:
 
 
 @pytest.fixture
-def trading(start_daemon: Start, dsn: str) -> Daemon:
+def trading(start_daemon: Start, venue: Venue, dsn: str) -> Daemon:
     """A daemon in live mode that holds one position."""
+    venue.calm("KRW-BTC")
     with psycopg.connect(dsn) as connection:
         connection.execute(
             "INSERT INTO settings (key, value) VALUES ('order_timeout_s', '3600'),"
