@@ -239,6 +239,8 @@ def test_a_server_that_never_answers_is_given_up(
         with pytest.raises(EmbeddedError, match="does not answer"):
             server.start(timeout_s=0.0)
     assert server.pid is None
+    # asked once, in the middle of its start, it went on for 30 s until it was told to drop all
+    assert "immediate shutdown" not in (root / "postgres.log").read_text()
 
 
 def test_only_the_main_thread_may_start_one() -> None:
