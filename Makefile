@@ -56,7 +56,7 @@ run: setup ## the demo: daemon, local exchange and local Gemini; Ctrl-C stops it
 	@$(BIN)/upbitd demo
 
 test: setup-dev ## the whole suite with coverage, on a real Postgres and Redis
-	@$(BIN)/pytest --numprocesses 2 --dist loadfile --max-worker-restart 0 --cov --cov-report=term --cov-fail-under=90
+	@$(BIN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder --max-worker-restart 0 --cov --cov-report=term --cov-fail-under=90
 
 prove: setup-dev ## kill the order path everywhere, whatever the exchange answers: 0 doubled, 0 lost
 	@PYTHONPATH=tests $(BIN)/python -m proof
