@@ -93,7 +93,10 @@ async def test_an_answer_beyond_the_bound_is_stopped(
 async def test_no_object_is_made_of_a_large_answer_by_the_sdk(
     raw_server: RawServer, sdk: Sdk
 ) -> None:
-    """An answer just within the bound took the SDKs 1.5 s of the event loop to build objects of."""
+    """An answer just within the bound took the SDKs 1.5 s of the event loop to build objects of.
+
+    The reference is the loop's own reading of the same bytes, once more in the same run.
+    """
     parts = [{"text": "a"}] * 65_000
     body = json.dumps({"candidates": [{"content": {"parts": parts}, "finishReason": "STOP"}]})
     assert len(body) < MOST_BYTES
@@ -102,7 +105,10 @@ async def test_no_object_is_made_of_a_large_answer_by_the_sdk(
         reply = await model.generate(REQUEST)
         took_s = time.thread_time() - began  # of this thread, which is the loop's
     assert reply.text == "a" * 65_000
-    assert took_s < 1
+    began = time.thread_time()
+    json.loads(body)
+    reading_s = time.thread_time() - began
+    assert took_s / reading_s < 40  # 0.6 and 15 on an idle machine, about 100 with the objects
 
 
 @pytest.mark.parametrize("sdk", SDKS)
