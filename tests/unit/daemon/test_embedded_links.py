@@ -33,10 +33,11 @@ SECRET = "root:x:important"
 
 
 @pytest.fixture
-def secret(tmp_path: Path) -> Path:
-    """A file that only root may read or write."""
-    (tmp_path / "root-only").mkdir(mode=0o700)
-    file = tmp_path / "root-only" / "shadow"
+def secret(open_directory: Path) -> Path:
+    """A file that only root may read or write, on the file system of the server's directory."""
+    folder = open_directory / "root-only"
+    folder.mkdir(mode=0o700)
+    file = folder / "shadow"
     file.write_text(SECRET)
     return file
 
