@@ -42,6 +42,7 @@ from jobs.upbit.wire import (
 )
 
 CANDLES_PER_PAGE = 200
+OUT_OF_SCOPE = "out_of_scope"
 ORDERS_CONNECTIONS = 4
 """What the orders lane has for itself; it makes one call at a time, its paper twin another."""
 _UUIDS_PER_CALL = 100
@@ -173,11 +174,18 @@ class UpbitClient:
         Asks to call back a withdrawal that does not exist, under a name made up for it: it needs
         the right to withdraw (the one to see withdrawals says nothing of it) and moves no money.
         """
-        path, made_up = "/v1/withdraws/coin", str(uuid.uuid4())
+        call = Call(
+            method="DELETE",
+            path="/v1/withdraws/coin",
+            group="default",
+            params=[("uuid", str(uuid.uuid4()))],
+            signed=True,
+            expected=frozenset({OUT_OF_SCOPE}),
+        )
         try:
-            await self._private("DELETE", path, [("uuid", made_up)])
+            await self._sender.json(call)
         except Refused as exc:
-            if exc.name == "out_of_scope":
+            if exc.name == OUT_OF_SCOPE:
                 return False
             if "withdraw" in exc.name:
                 return True

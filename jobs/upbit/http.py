@@ -50,13 +50,17 @@ overall deadline is known to have been past connecting."""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """One request: its rate group, and its parameters (for POST they are the body)."""
+    """One request: its rate group, and its parameters (for POST they are the body).
+
+    `expected` are names of refusals that are the answer the caller hopes for: no warning.
+    """
 
     method: Literal["GET", "POST", "DELETE"]
     path: str
     group: str
     params: Params = ()
     signed: bool = False
+    expected: frozenset[str] = frozenset()
 
     @property
     def name(self) -> str:
@@ -281,7 +285,9 @@ def _log_failure(
     attempt: _Attempt, response: httpx.Response, fault: Fault, error: JobError
 ) -> None:
     # a refusal is an answer; trouble with the service, its limits or our key is a warning
-    level = "WARNING" if isinstance(error, Transient | Unauthorized) else "INFO"
+    is_expected = fault.name in attempt.call.expected
+    is_trouble = isinstance(error, Transient | Unauthorized) and not is_expected
+    level = "WARNING" if is_trouble else "INFO"
     _bound(attempt, response).bind(name=fault.name, text=fault.text).log(level, "upbit refused")
 
 

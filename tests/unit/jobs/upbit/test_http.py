@@ -6,6 +6,7 @@ import socket
 import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -492,6 +493,18 @@ async def test_a_failed_request_is_one_louder_line(
     assert (line["event"], line["level"], line["status"]) == ("api.request", level, status)
     assert line["request_id"] == caught.value.context["request_id"]
     assert "Bearer" not in str(line)
+
+
+async def test_a_refusal_that_was_hoped_for_is_no_warning(
+    peer: Peer, lines: list[dict[str, Any]]
+) -> None:
+    """The question whether the key may withdraw warned at every start of a key that may not."""
+    peer.answer = reply(401, '{"error":{"name":"out_of_scope"}}')
+    async with sending(peer.url) as sender:
+        for expected, level in ((frozenset({"out_of_scope"}), "INFO"), (frozenset(), "WARNING")):
+            with pytest.raises(Refused):
+                await sender.json(replace(OPEN, expected=expected))
+            assert lines[-1]["level"] == level
 
 
 def test_connecting_ends_before_the_whole_call_does() -> None:
