@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from truth.runner import Outcome, prepare, run, until_well
+from truth.runner import Outcome, await_start_up, prepare, run, until_well
 from truth.scenarios import SCENARIOS, WORLDS, Scenario
 from truth.world import World
 
@@ -38,6 +38,9 @@ def run_world(name: str, scenarios: Sequence[Scenario]) -> list[Outcome]:
             if name != "live":
                 prepare(world)
             world.until_ready()
+            if name != "live":
+                await_start_up(world)
+                prepare(world)
             if name != "poor" and not until_well(world, 120):
                 raise RuntimeError(f"never well: {world.daemon.sample().components}")
             for scenario in scenarios:

@@ -13,6 +13,9 @@ from truth.world import Sample, World
 from health.report import COMPONENTS
 
 EVERY_S = 0.1
+MOST_LOOKS = 600
+STARTED_JOBS = ("market", "signals", "orders")
+STARTED = "SELECT count(DISTINCT job) FROM job_runs WHERE outcome IS NOT NULL AND job = ANY(%s)"
 LETTERS = {"H": ("healthy",), "D": ("degraded",), "U": ("unhealthy",)}
 NOT_HEALTHY = ("degraded", "unhealthy")
 LIMITS = {"healthy": "H", "degraded": "D", "unhealthy": "U"}
@@ -83,6 +86,19 @@ def latest(times: Sequence[float | None]) -> float | None:
 def allowed(letter: str) -> Sequence[str]:
     """The statuses that a letter of the table allows."""
     return LETTERS.get(letter, NOT_HEALTHY if letter == "!" else ("healthy", *NOT_HEALTHY))
+
+
+def await_start_up(world: World) -> None:
+    """Return when the one extra slot that jobs get after a start is over.
+
+    What it decides would wait for an order all day in a world where nothing is due.
+    """
+    for _ in range(MOST_LOOKS):
+        row = world.admin.execute(STARTED.encode(), [list(STARTED_JOBS)]).fetchone()
+        if row is not None and row[0] >= len(STARTED_JOBS):
+            return
+        time.sleep(EVERY_S)
+    raise RuntimeError("the slots of the start never ended")
 
 
 def prepare(world: World) -> None:
