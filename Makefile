@@ -62,7 +62,7 @@ prove: setup-dev ## kill the order path everywhere, whatever the exchange answer
 	@PYTHONPATH=tests $(BIN)/python -m proof
 
 properties: setup-dev ## many random histories of trading against the invariants of its books
-	@UPBITD_EXAMPLES=300 $(LONG) -s tests/integration/jobs/trading/test_properties.py
+	@UPBITD_EXAMPLES=300 $(LONG) -s tests/integration/jobs/orders/test_properties.py
 
 truth: setup-dev ## health against nearly a hundred real troubles: 0 false green
 	@PYTHONPATH=tests $(BIN)/python -m truth

@@ -23,15 +23,15 @@ from loguru import logger
 from bench._scratch import fresh_database, scratch_server
 from daemon.caches import AHEAD, Caches
 from daemon.database import PoolOptions, open_database
+from jobs.cache.cache import Cache, Terms
+from jobs.cache.latest_signal import LatestSignal
+from jobs.cache.listener import listen
+from jobs.cache.market_names import RememberedListing
+from jobs.cache.settings_cache import CHANNEL, SettingsCache
+from jobs.cache.snapshots import Snapshots
 from jobs.store import market_data, settings
-from jobs.store.cache import Cache, Terms
 from jobs.store.db import Database
-from jobs.store.latest_signal import LatestSignal
-from jobs.store.listener import listen
 from jobs.store.market_data import Snapshot
-from jobs.store.market_names import RememberedListing
-from jobs.store.settings_cache import CHANNEL, SettingsCache
-from jobs.store.snapshots import Snapshots
 from jobs.store.vitals import SignalVital
 from jobs.upbit.wire import Market, Ticker
 

@@ -17,17 +17,17 @@ import numpy as np
 from loguru import logger
 
 from bench._daemon import sandbox
-from jobs import candle_units, features
-from jobs.decisions import Inputs, MarketInput
-from jobs.gates import Gates
+from jobs.candles import features, resample
+from jobs.core.cooldowns import Gates
+from jobs.core.job import Slot
 from jobs.gemini import prompt
 from jobs.gemini.answer import SCHEMA, read_answer
 from jobs.gemini.client import Connection, GeminiClient, open_model
 from jobs.gemini.cost import parse_prices
 from jobs.gemini.model import Request, Usage
 from jobs.gemini.source import ROOM_TOKENS, TOKENS_PER_MARKET
-from jobs.longer import COUNT, of_candles
-from jobs.spec import Slot
+from jobs.signals.multi_timeframe import COUNT, of_candles
+from jobs.signals.protocol import Inputs, MarketInput
 from jobs.upbit.wire import Candle
 
 NOW = datetime(2026, 11, 20, 3, 0, 5, tzinfo=UTC)
@@ -130,7 +130,7 @@ def tape(market: str, seed: int) -> list[Candle]:
     random = np.random.default_rng(seed)
     count = COUNT * 60
     closes = 50_000 * np.exp(np.cumsum(random.normal(0, 0.001, count)))
-    end = candle_units.floor(NOW, 60)
+    end = resample.floor(NOW, 60)
     return [
         Candle(
             market=market,

@@ -22,8 +22,8 @@ from typing import Literal
 from loguru import logger
 
 from bench._daemon import sandbox
-from jobs.errors import JobError
-from jobs.gates import Gates
+from jobs.core.cooldowns import Gates
+from jobs.core.errors import JobError
 from jobs.gemini.answer import SCHEMA
 from jobs.gemini.client import Connection, GeminiClient, open_model
 from jobs.gemini.model import Request

@@ -23,8 +23,8 @@ from daemon.metrics import Metrics
 from daemon.retry import RetryBudget, RetryPolicy
 from daemon.runner import Means, Runner
 from daemon.slots import SlotLedger
-from jobs.errors import Unavailable
-from jobs.spec import Incident, JobSpec, Slot, count_api_call
+from jobs.core.errors import Unavailable
+from jobs.core.job import Incident, JobSpec, Slot, count_api_call
 
 START = datetime(2026, 1, 5, tzinfo=UTC)
 JOBS = ("market", "signals", "orders", "upkeep")

@@ -18,8 +18,8 @@ import httpx
 from loguru import logger
 
 from bench._daemon import sandbox
-from jobs.errors import JobError
-from jobs.gates import Gates
+from jobs.core.cooldowns import Gates
+from jobs.core.errors import JobError
 from jobs.upbit.client import UpbitClient
 from jobs.upbit.http import timeouts
 from jobs.upbit.limits import QUOTATION, Limiter

@@ -19,7 +19,7 @@ from daemon.commands.tables import console, to_json
 from daemon.config import from_mapping
 from daemon.replay import page, table
 from daemon.replay.play import Pace, Wanted, Watch, make_report
-from jobs.replay.report import Report
+from jobs.backtest.report import Report
 
 DATA = Path(__file__).parents[1] / "sandbox" / "data"
 MARKETS = ("KRW-BTC", "KRW-ETH", "KRW-XRP", "KRW-SOL", "KRW-DOGE")

@@ -23,7 +23,7 @@ from daemon.board import JobBoard
 from daemon.retry import RetryPolicy
 from daemon.runner import Means, Runner
 from daemon.slots import SlotLedger
-from jobs.spec import JobSpec, Slot
+from jobs.core.job import JobSpec, Slot
 
 START = datetime(2026, 1, 5, tzinfo=UTC)
 ROUNDS = 5

@@ -36,7 +36,7 @@ from daemon.retry import RetryPolicy
 from daemon.runner import Means, Runner
 from daemon.scheduler import EPOCH, Listener, Schedule, Scheduler
 from daemon.slots import SlotLedger
-from jobs.spec import JobSpec, Slot
+from jobs.core.job import JobSpec, Slot
 from jobs.store.db import Database
 from jobs.store.tables import job_runs
 

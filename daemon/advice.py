@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from jobs.spec import Incident
+from jobs.core.job import Incident
 
 ADVICE: Mapping[str, str] = MappingProxyType(
     {

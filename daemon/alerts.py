@@ -15,11 +15,11 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from daemon.advice import advice_for
 from daemon.hooks import Hook, Undelivered
-from jobs.errors import JobError
-from jobs.spec import Clock, Incident, current_slot
+from jobs.core.errors import JobError
+from jobs.core.job import Clock, Incident, current_slot
+from jobs.core.untrusted import clean, cut
 from jobs.store import alerts as store
 from jobs.store.db import Database
-from jobs.untrusted import clean, cut
 
 POLL_S = 5.0
 STORE_TIMEOUT_S = 5.0

@@ -60,13 +60,13 @@ from daemon.watches import Means, watches
 from health.report import Examiner
 from health.server import CannotListen
 from health.watchdog import Heartbeats, Watchdog, pulse
-from jobs.errors import JobError
-from jobs.gates import Gates
-from jobs.http_clients import BadEnvironment
-from jobs.spec import Incident, boot_s
+from jobs.cache.listener import listen
+from jobs.core.cooldowns import Gates
+from jobs.core.errors import JobError
+from jobs.core.http_clients import BadEnvironment
+from jobs.core.job import Incident, boot_s
 from jobs.store.daemon_runs import DaemonRun
 from jobs.store.db import Database
-from jobs.store.listener import listen
 from jobs.store.requests import CHANNEL as REQUESTS
 from jobs.store.requests import Address
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import psycopg
 
-from jobs.errors import JobError
+from jobs.core.errors import JobError
 from jobs.store.connecting import connect_blocking
 
 LOOK_EVERY_S = 0.2

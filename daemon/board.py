@@ -8,7 +8,7 @@ from daemon.metrics import JobMetric
 from daemon.scheduler import Schedule
 from health.facts import JobFact
 from health.watchdog import Heartbeats
-from jobs.spec import Clock
+from jobs.core.job import Clock
 
 BAD = ("failed", "timeout", "deferred")
 START_WITHIN_S = 8.0

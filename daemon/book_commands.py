@@ -5,7 +5,7 @@ from typing import Any
 
 from daemon.order_commands import Account
 from daemon.requests import Answer, Handler, Refusal
-from jobs.trading.settle_position import (
+from jobs.orders.settle_position import (
     Difference,
     UnknownMarket,
     find_difference,

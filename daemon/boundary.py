@@ -21,8 +21,8 @@ from daemon.config import ConfigError
 from daemon.embedded_home import EmbeddedError
 from daemon.masking import Masker
 from daemon.schema import CommandError
-from jobs.errors import JobError
-from jobs.http_clients import BadEnvironment
+from jobs.core.errors import JobError
+from jobs.core.http_clients import BadEnvironment
 from jobs.store.db import as_job_error
 
 NO_DATABASE = 3

@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 
 from loguru import logger
 
-from jobs.spec import Incident, Notifier, Sleep
-from jobs.store.cache_stats import TierStats
+from jobs.cache.stats import TierStats
+from jobs.core.job import Incident, Notifier, Sleep
 
 EVERY_S = 3600.0
 LOWEST_HIT_RATE = 0.8

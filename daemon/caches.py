@@ -20,18 +20,18 @@ from sqlalchemy import text
 
 from daemon.config_sections import CacheConfig
 from daemon.metrics import Metrics, Reading
-from jobs.errors import JobError
-from jobs.store import latest_signal, market_names, settings_cache, snapshots
-from jobs.store.cache import Cache, Terms
-from jobs.store.cache_stats import TierStats
+from jobs.cache import latest_signal, market_names, settings_cache, snapshots
+from jobs.cache.cache import Cache, Terms
+from jobs.cache.latest_signal import LatestSignal
+from jobs.cache.listener import Ear
+from jobs.cache.market_names import RememberedListing
+from jobs.cache.redis_tier import RedisTier, open_redis
+from jobs.cache.settings_cache import SettingsCache
+from jobs.cache.snapshots import Snapshots
+from jobs.cache.stats import TierStats
+from jobs.core.errors import JobError
 from jobs.store.db import Database
-from jobs.store.latest_signal import LatestSignal
-from jobs.store.listener import Ear
 from jobs.store.market_data import Snapshot
-from jobs.store.market_names import RememberedListing
-from jobs.store.redis_tier import RedisTier, open_redis
-from jobs.store.settings_cache import SettingsCache
-from jobs.store.snapshots import Snapshots
 from jobs.store.vitals import SignalVital
 from jobs.upbit.wire import Market
 

@@ -28,7 +28,7 @@ class JobConfig(Section):
     """When a job is due: `every` from midnight plus `offset`, or `cron`; never both.
 
     `misfire` and `overlap` are what becomes of a slot that comes late, or while the job is busy
-    (jobs/spec.py).
+    (jobs/core/job.py).
     """
 
     every: Annotated[Duration | None, Field(description=DURATION)] = None

@@ -42,7 +42,7 @@ from daemon.config_values import (
     time_zone,
     unversioned,
 )
-from jobs.ceilings import Ceilings
+from jobs.domain.ceilings import Ceilings
 
 MARKETS = 'a list such as ["KRW-BTC", "KRW-ETH"], or "KRW-*", or {top = 10}'
 MARKET_LIST = 'a list of markets such as ["KRW-BTC", "KRW-ETH"]'

@@ -12,8 +12,8 @@ from typing import Protocol
 import psycopg
 from loguru import logger
 
-from jobs.errors import Transient
-from jobs.spec import Sleep, current_lane
+from jobs.core.errors import Transient
+from jobs.core.job import Sleep, current_lane
 from jobs.store import job_controls
 from jobs.store.connecting import connect, ping
 from jobs.store.db import Database

@@ -1,19 +1,19 @@
 """Waits that servers asked for, beyond this process: stored, restored at a start, lifted by people.
 
-The gates themselves are in memory (jobs/gates.py); `gates` in the database is what outlives the
-process and where `upbitd cooldowns` reads and writes.
+The gates themselves are in memory (jobs/core/cooldowns.py); `gates` in the database is what
+outlives the process and where `upbitd cooldowns` reads and writes.
 """
 
 import asyncio
 
 from loguru import logger
 
-from jobs.errors import Transient
-from jobs.gates import Closed, Gates
-from jobs.spec import Clock, Sleep, current_lane
-from jobs.store import gates as gate_rows
+from jobs.core.cooldowns import Closed, Gates
+from jobs.core.errors import Transient
+from jobs.core.job import Clock, Sleep, current_lane
+from jobs.core.untrusted import clean
+from jobs.store import cooldowns as gate_rows
 from jobs.store.db import Database
-from jobs.untrusted import clean
 
 STORE_AGAIN_S = 1.0
 LOOK_EVERY_S = 2.0

@@ -22,11 +22,11 @@ from health.view import (
     PositionRow,
     SignalRow,
 )
-from jobs.errors import Transient
-from jobs.spec import Clock
+from jobs.cache.snapshots import Snapshots
+from jobs.core.errors import Transient
+from jobs.core.job import Clock
 from jobs.store.dashboard import Lines, Wanted, lines
 from jobs.store.db import Database
-from jobs.store.snapshots import Snapshots
 
 T = TypeVar("T")
 

@@ -10,15 +10,15 @@ from daemon.config import Config
 from daemon.lead import OnDeferred
 from daemon.pace import market_pace, signals_pace
 from daemon.resources import Resources
-from jobs.candle_plan import CandlePlan
-from jobs.candle_units import larger
-from jobs.daily import DailyCandles
-from jobs.history import HistoryFiller
-from jobs.longer import LongerFeatures
-from jobs.market import MarketJob
-from jobs.market_marks import MarketMarks
-from jobs.selection import Selection
-from jobs.signals import SignalsJob
+from jobs.candles.backlog import CandlePlan
+from jobs.candles.resample import larger
+from jobs.candles.selection import Selection
+from jobs.market.history import HistoryFiller
+from jobs.market.job import MarketJob
+from jobs.market.marks import MarketMarks
+from jobs.signals.daily_candles import DailyCandles
+from jobs.signals.job import SignalsJob
+from jobs.signals.multi_timeframe import LongerFeatures
 from jobs.upbit.limits import QUOTATION
 
 BUILTIN = ("gemini", "rules")

@@ -23,8 +23,8 @@ from sqlalchemy.pool import NullPool
 
 from daemon.loans import Loan, Loans
 from daemon.slow_queries import timed_cursor
-from jobs.errors import Permanent, Unavailable
-from jobs.spec import current_lane
+from jobs.core.errors import Permanent, Unavailable
+from jobs.core.job import current_lane
 from jobs.store.connecting import (
     CONNECT_TIMEOUT_S,
     READ_ONLY,

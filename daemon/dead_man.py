@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import httpx
 from loguru import logger
 
-from jobs.bounded_http import BoundedClient
-from jobs.http_clients import BadEnvironment, settings
-from jobs.spec import Sleep
+from jobs.core.bounded_http import BoundedClient
+from jobs.core.http_clients import BadEnvironment, settings
+from jobs.core.job import Sleep
 
 TIMEOUT_S = 10.0
 MOST_BYTES = 1024 * 1024

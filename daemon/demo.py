@@ -20,7 +20,7 @@ from daemon.config_faults import PREFIX
 from daemon.demo_check import examine
 from daemon.embedded import end_with_parent
 from daemon.modes import make_folders
-from jobs.http_clients import settings
+from jobs.core.http_clients import settings
 
 READY_WITHIN_S = 60.0
 STOP_WITHIN_S = 30.0

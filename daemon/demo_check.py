@@ -12,9 +12,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from daemon.commands.session import open_for_command
 from daemon.config import Config
-from jobs.http_clients import settings
+from jobs.core.http_clients import settings
+from jobs.orders.account import PREFIX
 from jobs.store.tables import candles, fills, llm_calls, orders, positions, signals
-from jobs.trading.desk import PREFIX
 
 MODE = "live"
 ZERO = Decimal(0)

@@ -2,8 +2,8 @@
 
 from daemon.config_sections import TradingConfig
 from daemon.findings import Finding, fault, note, ok, warning
-from jobs.errors import JobError
-from jobs.selection import unknown_names
+from jobs.candles.selection import unknown_names
+from jobs.core.errors import JobError
 from jobs.upbit.client import UpbitClient
 
 MARKETS = "markets"

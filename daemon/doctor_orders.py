@@ -9,14 +9,14 @@ from daemon.commands.session import open_for_command
 from daemon.config import Config
 from daemon.embedded_home import EmbeddedError
 from daemon.findings import Finding, fault, note, ok, warning
-from jobs.errors import JobError
+from jobs.core.errors import JobError
+from jobs.domain.order_states import State
+from jobs.orders.balances import advice_for
 from jobs.store import orders as order_store
 from jobs.store import positions as position_store
 from jobs.store import reconciliations
 from jobs.store.orders import OrderRow
 from jobs.store.reconciliations import Reconciliation
-from jobs.trading.balances import advice_for
-from jobs.trading.states import State
 
 ORDERS = "orders"
 

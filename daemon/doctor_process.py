@@ -8,7 +8,7 @@ from daemon.config import Config, ConfigError, service_links
 from daemon.encryption import in_clear, refuse_clear
 from daemon.findings import Finding, fault, note, ok, warning
 from daemon.network import proxies
-from jobs.http_clients import BadEnvironment, trust
+from jobs.core.http_clients import BadEnvironment, trust
 
 LOG = "log"
 ENVIRONMENT = "environment"

@@ -11,12 +11,12 @@ from decimal import Decimal
 from daemon.config import Config
 from daemon.doctor_markets import markets
 from daemon.findings import Finding, fault, name_of, note, ok, warning
-from jobs.errors import JobError, Transient, Unauthorized
-from jobs.gates import Gates
+from jobs.core.cooldowns import Gates
+from jobs.core.errors import JobError, Transient, Unauthorized
+from jobs.core.http_clients import settings
+from jobs.core.job import Clock
 from jobs.gemini.advice import advice_on
 from jobs.gemini.client import Connection, open_model
-from jobs.http_clients import settings
-from jobs.spec import Clock
 from jobs.upbit.client import UpbitClient
 from jobs.upbit.http import Call, Sender, open_http
 from jobs.upbit.limits import Limiter

@@ -38,8 +38,8 @@ from daemon.embedded_home import (
     remove_tree,
     socket_directory,
 )
-from jobs.errors import Permanent
-from jobs.spec import Sleep
+from jobs.core.errors import Permanent
+from jobs.core.job import Sleep
 from jobs.store.connecting import connect_blocking, peer_pid
 
 SETTINGS: Mapping[str, str] = {

@@ -7,8 +7,8 @@ so the lease is looked at in the last moment before a request leaves.
 from collections.abc import Callable
 from datetime import datetime
 
-from jobs.errors import NotSent
-from jobs.trading.exchange import Exchange
+from jobs.core.errors import NotSent
+from jobs.domain.exchange import Exchange
 from jobs.upbit.wire import Account, Chance, Order, OrderRequest
 
 

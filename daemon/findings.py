@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from jobs.errors import JobError, Refused
+from jobs.core.errors import JobError, Refused
 
 Level = Literal["ok", "note", "warning", "fault"]
 DEADLINE_S = 20.0

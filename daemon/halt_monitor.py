@@ -7,8 +7,8 @@ from pathlib import Path
 from loguru import logger
 
 from daemon.metrics import Metrics, Reading
-from jobs.halt import NOT_HALTED, Halt, HaltLevel, halted_by_file, strongest
-from jobs.spec import Incident, Notifier, Sleep, current_lane
+from jobs.core.job import Incident, Notifier, Sleep, current_lane
+from jobs.domain.halt import NOT_HALTED, Halt, HaltLevel, halted_by_file, strongest
 from jobs.store.settings import Settings
 
 LOOK_EVERY_S = 0.25

@@ -20,9 +20,9 @@ import httpx
 import orjson
 
 from daemon.config_sections import NO_APPRISE, HookConfig
-from jobs.errors import Permanent
-from jobs.http_clients import BadEnvironment, settings
-from jobs.own_thread import OwnThread
+from jobs.core.errors import Permanent
+from jobs.core.http_clients import BadEnvironment, settings
+from jobs.core.isolated_thread import OwnThread
 
 HARMLESS_VARIABLE = re.compile(
     r"PATH|HOME|USER|LOGNAME|SHELL|LANG|LANGUAGE|LC_[A-Z]+|TZ|TMPDIR", re.ASCII

@@ -10,8 +10,8 @@ from datetime import timedelta
 
 from loguru import logger
 
-from jobs.errors import JobError
-from jobs.spec import Clock, Incident, Notifier, Sleep
+from jobs.core.errors import JobError
+from jobs.core.job import Clock, Incident, Notifier, Sleep
 from jobs.upbit.wire import ApiKey
 
 EVERY_S = 6 * 3600.0

@@ -12,7 +12,7 @@ from loguru import logger
 
 from daemon.alerts import Outbox
 from health.watchdog import LOOP_LANE, Heartbeats
-from jobs.spec import Incident
+from jobs.core.job import Incident
 
 INCIDENT = "scheduler_stalled:loop"
 

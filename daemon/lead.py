@@ -34,8 +34,8 @@ from daemon.slots import SlotLedger
 from daemon.status import ProcessStatus
 from daemon.stopping import Stop, unless
 from health.watchdog import Heartbeats
-from jobs.errors import BadData, JobError, Transient
-from jobs.spec import Clock, Incident, Notifier, boot_s, current_lane
+from jobs.core.errors import BadData, JobError, Transient
+from jobs.core.job import Clock, Incident, Notifier, boot_s, current_lane
 from jobs.store import job_controls, runs
 from jobs.store.db import Database
 from jobs.store.fence import StaleEpoch

@@ -9,8 +9,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from daemon.config import Config
 from daemon.live_start import live_incident, read_stakes
 from daemon.run_marker import tell_of_unclean
-from jobs.errors import JobError
-from jobs.spec import Notifier
+from jobs.core.errors import JobError
+from jobs.core.job import Notifier
 from jobs.store.daemon_runs import DaemonRun
 from jobs.store.db import Database
 

@@ -21,8 +21,8 @@ from loguru import logger
 from psycopg import sql
 
 from daemon.blockers import ADVISORY_HOLDER, advisory, describe
-from jobs.errors import JobError, Unavailable
-from jobs.spec import boot_s
+from jobs.core.errors import JobError, Unavailable
+from jobs.core.job import boot_s
 from jobs.store.connecting import connect
 from jobs.store.fence import Fence
 

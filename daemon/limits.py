@@ -13,8 +13,8 @@ from daemon.metrics import JobMetric
 from daemon.vigil import Rule
 from health.report import Report, Status
 from health.watchdog import Heartbeats
-from jobs.gates import Gates
-from jobs.spec import Clock
+from jobs.core.cooldowns import Gates
+from jobs.core.job import Clock
 
 DATABASE_AFTER_S = 5.0
 STALLED_AFTER_S = 0.0

@@ -14,7 +14,7 @@ from sqlalchemy import func, select
 from daemon.config import LIVE_CONFIRMED, Config
 from daemon.embedded_home import acting_as, owner_of
 from daemon.modes import make_folders
-from jobs.spec import Incident
+from jobs.core.job import Incident
 from jobs.store import settings as settings_store
 from jobs.store.db import Database
 from jobs.store.settings import Settings

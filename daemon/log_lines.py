@@ -12,7 +12,7 @@ from typing import Any, TextIO
 import orjson
 
 from daemon.masking import MASK, Masker, is_private
-from jobs import untrusted
+from jobs.core import untrusted
 
 LONGEST_TEXT = 8_000
 """Characters of one text; journald cuts a line after 48 KiB."""

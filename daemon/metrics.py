@@ -22,7 +22,7 @@ from prometheus_client import (
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from jobs.spec import Incident
+from jobs.core.job import Incident
 
 Outcome = Literal["ok", "failed", "timeout", "deferred", "skipped", "cancelled"]
 Reading = Iterable[tuple[Sequence[str], float]]

@@ -13,8 +13,8 @@ from itertools import islice
 from loguru import logger
 
 from daemon.scheduler import Schedule
-from jobs.errors import Transient
-from jobs.spec import Clock
+from jobs.core.errors import Transient
+from jobs.core.job import Clock
 from jobs.store import missed_spans as store
 from jobs.store.db import Database
 from jobs.store.missed_spans import Part, Pending, Span

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping
 
 from daemon.config import Config
 from daemon.encryption import refuse_clear
+from jobs.core.http_clients import Proxy, proxy_for, trust
 from jobs.gemini.model import PUBLIC_URL
-from jobs.http_clients import Proxy, proxy_for, trust
 
 
 def addresses(config: Config) -> Iterator[tuple[str, str]]:

@@ -13,16 +13,16 @@ from typing import Any
 from daemon.config import Config
 from daemon.requests import Answer, Handler, Refusal
 from daemon.resources import Foundation, exchange_of, upbit_keys
-from jobs.gates import Gates
-from jobs.spec import current_lane
+from jobs.core.cooldowns import Gates
+from jobs.core.job import current_lane
+from jobs.domain.exchange import Exchange
+from jobs.domain.order_states import OPEN, State
+from jobs.orders import flatten as closing
+from jobs.orders.account import Desk
+from jobs.orders.quotes import MarketView
+from jobs.orders.tracking import cancel, tend
 from jobs.store.orders import OrderRow
 from jobs.store.story import find
-from jobs.trading import flatten as closing
-from jobs.trading.desk import Desk
-from jobs.trading.exchange import Exchange
-from jobs.trading.follow import cancel, tend
-from jobs.trading.states import OPEN, State
-from jobs.trading.view import MarketView
 from jobs.upbit.client import UpbitClient, open_client
 from jobs.upbit.limits import Limiter
 

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 from daemon.config import Config
 from daemon.config_jobs import JobConfig
 from daemon.scheduler import Schedule
-from jobs.freshness import Pace
+from jobs.candles.freshness import Pace
 
 LOOKED_AT = 64
 """Slots whose distances are compared: a crontab line's steps repeat long before."""

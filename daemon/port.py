@@ -19,12 +19,12 @@ from health.report import Report
 from health.response import Route
 from health.server import HealthServer, Listen
 from health.watchdog import Heartbeats
-from jobs.errors import Transient
-from jobs.spec import Clock
-from jobs.store.cache_stats import TierStats
+from jobs.cache.snapshots import Snapshots
+from jobs.cache.stats import TierStats
+from jobs.core.errors import Transient
+from jobs.core.job import Clock
 from jobs.store.db import Database
 from jobs.store.llm_calls import day_of
-from jobs.store.snapshots import Snapshots
 
 ON_LOOP_S = 2.0
 

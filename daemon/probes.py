@@ -35,9 +35,9 @@ from health.facts import (
 )
 from health.report import Explain, Live, Probe, Verdict, within
 from health.watchdog import Heartbeats
-from jobs.errors import Permanent, Transient, Unavailable
-from jobs.gates import Gates
-from jobs.spec import Clock
+from jobs.core.cooldowns import Gates
+from jobs.core.errors import Permanent, Transient, Unavailable
+from jobs.core.job import Clock
 from jobs.store import vitals
 from jobs.store.db import Database
 from jobs.store.llm_calls import day_of

@@ -2,7 +2,7 @@
 
 import psycopg
 
-from jobs.errors import Unavailable
+from jobs.core.errors import Unavailable
 from jobs.store.connecting import connect
 
 WITHIN_S = 2

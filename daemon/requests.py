@@ -11,8 +11,8 @@ from typing import Any
 
 from loguru import logger
 
-from jobs.errors import JobError, Transient
-from jobs.spec import current_lane
+from jobs.core.errors import JobError, Transient
+from jobs.core.job import current_lane
 from jobs.store import requests as store
 from jobs.store.db import Database
 from jobs.store.fence import StaleEpoch

@@ -7,20 +7,20 @@ from dataclasses import dataclass
 from daemon.caches import Caches, open_caches
 from daemon.config import Config
 from daemon.masking import Masker
-from jobs.decisions import Source
-from jobs.gates import Gates
+from jobs.core.cooldowns import Gates
+from jobs.core.job import Clock, Notifier
+from jobs.domain.exchange import Exchange
 from jobs.gemini.client import Connection, GeminiClient, open_model
 from jobs.gemini.source import Asking, GeminiSource
-from jobs.rules import RulesSource
-from jobs.sources import load_source
-from jobs.spec import Clock, Notifier
-from jobs.stated_ticks import TickWatch
+from jobs.orders.paper_exchange import PaperExchange
+from jobs.signals.protocol import Source
+from jobs.signals.registry import load_source
+from jobs.signals.rule_source import RulesSource
 from jobs.store.db import Database
-from jobs.trading.exchange import Exchange
-from jobs.trading.paper import PaperExchange
 from jobs.upbit.client import UpbitClient, open_client
 from jobs.upbit.limits import Limiter
 from jobs.upbit.signing import Keys
+from jobs.upbit.stated_ticks import TickWatch
 
 GEMINI = "gemini"
 

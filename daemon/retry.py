@@ -8,7 +8,7 @@ from typing import TypedDict, TypeVar
 import backoff
 from loguru import logger
 
-from jobs.errors import Transient, WaitSource
+from jobs.core.errors import Transient, WaitSource
 
 T = TypeVar("T")
 

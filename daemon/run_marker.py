@@ -14,8 +14,8 @@ from pathlib import Path
 from loguru import logger
 from sqlalchemy.exc import SQLAlchemyError
 
-from jobs.errors import JobError
-from jobs.spec import Incident, Notifier
+from jobs.core.errors import JobError
+from jobs.core.job import Incident, Notifier
 from jobs.store import daemon_runs
 from jobs.store.daemon_runs import CRASHED, DaemonRun, UncleanEnd
 from jobs.store.db import Database

@@ -11,8 +11,8 @@ from loguru import logger
 from daemon.metrics import JobMetric
 from daemon.retry import Progress, RetryBudget, RetryPolicy, retrying
 from daemon.slots import new_slot
-from jobs.errors import BudgetExhausted, JobError, ModelRejected, Transient, reason_of
-from jobs.spec import (
+from jobs.core.errors import BudgetExhausted, JobError, ModelRejected, Transient, reason_of
+from jobs.core.job import (
     Clock,
     Incident,
     JobSpec,
@@ -23,8 +23,8 @@ from jobs.spec import (
     current_slot,
     current_tally,
 )
+from jobs.core.untrusted import clean, cut
 from jobs.store.fence import StaleEpoch
-from jobs.untrusted import clean, cut
 
 Outcome = Literal["ok", "failed", "timeout", "deferred", "cancelled"]
 MISSED = "missed"

@@ -21,7 +21,7 @@ from loguru import logger
 
 from daemon.slot_clock import SlotClock
 from daemon.zoned import next_in_zone
-from jobs.spec import boot_s
+from jobs.core.job import boot_s
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 PASS_EVERY_S = 1.0

@@ -21,7 +21,7 @@ from sqlalchemy.exc import PendingRollbackError
 from sqlalchemy.pool import NullPool
 
 from daemon.blockers import ADVISORY_HOLDER, Blockers, advisory, describe
-from jobs.errors import Permanent, Transient, Unavailable
+from jobs.core.errors import Permanent, Transient, Unavailable
 from jobs.store.connecting import connect_blocking
 from jobs.store.db import translated
 

@@ -12,8 +12,8 @@ from datetime import timedelta
 from loguru import logger
 from sqlalchemy.exc import SQLAlchemyError
 
-from jobs.errors import JobError
-from jobs.spec import Clock, Incident, Notifier, Sleep
+from jobs.core.errors import JobError
+from jobs.core.job import Clock, Incident, Notifier, Sleep
 from jobs.store.alerts import known_incidents
 from jobs.store.db import Database
 from jobs.store.loosening import Change, changes_since

@@ -19,7 +19,7 @@ from datetime import datetime, timedelta
 
 from loguru import logger
 
-from jobs.spec import Clock
+from jobs.core.job import Clock
 
 TOLERANCE_S = 2.0
 MOST_REPEATS = 499

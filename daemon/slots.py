@@ -14,8 +14,8 @@ from datetime import datetime
 from loguru import logger
 
 from daemon.metrics import JobMetric
-from jobs.errors import Transient
-from jobs.spec import Clock, Slot, current_lane
+from jobs.core.errors import Transient
+from jobs.core.job import Clock, Slot, current_lane
 from jobs.store import runs
 from jobs.store.db import Database
 from jobs.store.fence import Fence, StaleEpoch

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from daemon.config_sections import AlertsConfig
 from daemon.vigil import Rule
 from health.report import COMPONENTS, Report, Status, hms
-from jobs.spec import Clock
+from jobs.core.job import Clock
 
 WELL_S = 60.0
 """A component that flaps stays one incident."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from health.routes import About, Halted, Readiness
-from jobs.halt import NOT_HALTED, Halt, HaltLevel
+from jobs.domain.halt import NOT_HALTED, Halt, HaltLevel
 
 Role = Literal["leader", "standby", "starting"]
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
-from jobs.spec import current_lane
+from jobs.core.job import current_lane
 
 P = ParamSpec("P")
 T = TypeVar("T")

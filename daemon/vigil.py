@@ -11,7 +11,7 @@ from typing import Literal
 
 from loguru import logger
 
-from jobs.spec import Incident, Notifier, Sleep
+from jobs.core.job import Incident, Notifier, Sleep
 
 LOOK_EVERY_S = 1.0
 

@@ -17,8 +17,8 @@ from daemon.vigil import Vigil
 from health.report import Report, Status
 from health.watchdog import Heartbeats
 from jobs import ALL
-from jobs.gates import Gates
-from jobs.spec import Clock, Notifier
+from jobs.core.cooldowns import Gates
+from jobs.core.job import Clock, Notifier
 from jobs.store.db import Database
 from jobs.upbit.wire import ApiKey
 

@@ -23,20 +23,20 @@ from daemon.runner import Means, Runner
 from daemon.scheduler import Schedule
 from daemon.slots import SlotLedger
 from jobs import ALL
-from jobs.delisting import DelistingWatch
-from jobs.market_marks import MarketMarks
-from jobs.orders import OrdersJob
-from jobs.selection import Selection
-from jobs.shadow import ShadowedOrders, Unheard
-from jobs.spec import JobSpec, Slot
-from jobs.stated_ticks import TickWatch
+from jobs.candles.selection import Selection
+from jobs.core.job import JobSpec, Slot
+from jobs.domain.portfolio import Mode
+from jobs.market.delisting import DelistingWatch
+from jobs.market.marks import MarketMarks
+from jobs.orders.account import Desk
+from jobs.orders.job import OrdersJob
+from jobs.orders.market_gate import Clearance
+from jobs.orders.paper_exchange import PaperExchange
+from jobs.orders.quotes import MarketView
+from jobs.orders.reconcile import reconcile
+from jobs.orders.shadow import ShadowedOrders, Unheard
 from jobs.store.positions import engaged_markets
-from jobs.trading.clearance import Clearance
-from jobs.trading.desk import Desk
-from jobs.trading.paper import PaperExchange
-from jobs.trading.portfolio import Mode
-from jobs.trading.reconcile import reconcile
-from jobs.trading.view import MarketView
+from jobs.upbit.stated_ticks import TickWatch
 from jobs.upkeep import UpkeepJob
 
 Run = Callable[[Slot], Awaitable[int]]

@@ -10,7 +10,7 @@ from datetime import timedelta
 
 from loguru import logger
 
-from jobs.spec import Clock, Slot
+from jobs.core.job import Clock, Slot
 from jobs.store import candle_proofs, partitions, retention
 from jobs.store.db import Database
 from jobs.store.settings import Settings

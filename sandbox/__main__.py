@@ -14,7 +14,7 @@ from decimal import Decimal
 from ipaddress import ip_address
 from pathlib import Path
 
-from jobs.errors import JobError
+from jobs.core.errors import JobError
 from sandbox import books, recording
 from sandbox.gemini import API_KEY
 from sandbox.options import Options

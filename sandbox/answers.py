@@ -8,7 +8,7 @@ from email.utils import format_datetime
 import orjson
 from starlette.responses import Response
 
-from jobs.trading.engine_ticket import Ticket
+from jobs.matching.ticket import Ticket
 from jobs.upbit.fields import KST
 from jobs.upbit.wire import Account, Trade
 

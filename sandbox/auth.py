@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from jobs.trading.venue_rules import VenueError
+from jobs.matching.rules import VenueError
 from sandbox.options import Options
 
 PERMISSIONS = frozenset(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from decimal import ROUND_DOWN, Decimal
 from pathlib import Path
 
-from jobs.errors import BadData
+from jobs.core.errors import BadData
 from jobs.upbit.ticks import round_price, tick_size
 from jobs.upbit.wire import Level, Orderbook
 from sandbox.recording import SHIPPED

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from jobs.trading.engine_ticket import Ticket, to_json
+from jobs.matching.ticket import Ticket, to_json
 from jobs.upbit.wire import Level
 from sandbox.answers import Json, strings
 from sandbox.auth import PERMISSIONS, TRADING, Key

@@ -7,8 +7,8 @@ from datetime import datetime
 from decimal import Decimal
 from itertools import takewhile
 
-from jobs.trading.engine import Event
-from jobs.trading.venue_rules import VenueError
+from jobs.matching.engine import Event
+from jobs.matching.rules import VenueError
 from sandbox import auth
 from sandbox.candles import Candle, candle_row
 from sandbox.frames import FrameError, Subscription, book_code

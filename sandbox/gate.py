@@ -7,7 +7,7 @@ from datetime import datetime
 from starlette.requests import Request
 from starlette.responses import Response
 
-from jobs.trading.venue_rules import VenueError
+from jobs.matching.rules import VenueError
 from sandbox import auth
 from sandbox.answers import Json, error, http_date, numbers, strings
 from sandbox.faults import FAULT, Fault

@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass, field, fields
 from decimal import Decimal, InvalidOperation
 from typing import Literal, get_args, get_origin
 
-from jobs.trading.venue_rules import ASK_TYPES, BID_TYPES
+from jobs.matching.rules import ASK_TYPES, BID_TYPES
 
 ORDER_TYPES = tuple(dict.fromkeys((*BID_TYPES, *ASK_TYPES)))
 TooManyBody = Literal["json", "text", "empty", "html"]

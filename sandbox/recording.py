@@ -15,8 +15,8 @@ from decimal import Decimal
 from functools import lru_cache
 from pathlib import Path
 
-from jobs import candle_files
-from jobs.errors import BadData
+from jobs.candles import files as candle_files
+from jobs.core.errors import BadData
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LONG_HOLE_MIN = 60
@@ -86,7 +86,7 @@ class Reel:
 
 
 def load(folder: Path) -> dict[str, Reel]:
-    """Read every recording in `folder`, or the one file (jobs/candle_files.py).
+    """Read every recording in `folder`, or the one file (jobs/candles/files.py).
 
     Raises FileNotFoundError if there is none, BadData for a file that is not what it should be.
     """

@@ -1,6 +1,6 @@
 """The errors of the two halves of the REST interface."""
 
-from jobs.trading.venue_rules import VenueError
+from jobs.matching.rules import VenueError
 
 __all__ = ["BAD_PARAMETER", "MISSING_PARAMETER", "TYPE_MISMATCH", "Quotation", "VenueError", "bad"]
 

@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 from starlette.routing import Route
 
-from jobs.trading.engine_ticket import Ticket
-from jobs.trading.venue_rules import ASK_TYPES, BID_TYPES, MESSAGES, VenueError, base_of, quote_of
+from jobs.matching.rules import ASK_TYPES, BID_TYPES, MESSAGES, VenueError, base_of, quote_of
+from jobs.matching.ticket import Ticket
 from jobs.upbit.fields import KST
 from jobs.upbit.ticks import max_total, min_total
 from sandbox.answers import account_row, kst, order_row

@@ -8,8 +8,8 @@ from typing import cast
 
 from starlette.routing import Route
 
-from jobs.trading.engine_ticket import Ticket
-from jobs.trading.venue_rules import VenueError, quote_of
+from jobs.matching.rules import VenueError, quote_of
+from jobs.matching.ticket import Ticket
 from jobs.upbit.wire import Orderbook, OrderRequest, OrdType, Side
 from sandbox.answers import order_row
 from sandbox.gate import Call, exchange

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
-from jobs.spec import Clock
-from jobs.trading.engine import Engine, Event
-from jobs.trading.venue_rules import Rules
+from jobs.core.job import Clock
+from jobs.matching.engine import Engine, Event
+from jobs.matching.rules import Rules
 from jobs.upbit.ticks import StatedTicks, uniform
 from jobs.upbit.wire import Account
 from sandbox.auth import Key

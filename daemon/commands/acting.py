@@ -11,7 +11,7 @@ from daemon.config import Config
 from daemon.cooldowns import restore_gates
 from daemon.order_commands import needs_keys, now
 from daemon.resources import Foundation
-from jobs.gates import Gates
+from jobs.core.cooldowns import Gates
 from jobs.store.db import Database
 
 NO_KEYS = (

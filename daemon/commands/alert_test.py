@@ -16,7 +16,7 @@ from daemon.commands.tables import show
 from daemon.config import Config
 from daemon.hooks import make_hook
 from daemon.masking import Masker
-from jobs.spec import Incident
+from jobs.core.job import Incident
 from jobs.store import alerts as store
 from jobs.store.db import Database
 

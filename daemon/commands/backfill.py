@@ -13,10 +13,10 @@ from daemon.commands.options import BAD_CONFIGURATION, ConfigOption, fail, read_
 from daemon.commands.progress import Advance, progress
 from daemon.commands.session import with_database
 from daemon.config import Config
-from jobs.backfill import Backfill, Done
-from jobs.candle_plan import floor
-from jobs.errors import Permanent, Transient
-from jobs.gates import Gates
+from jobs.candles.backlog import floor
+from jobs.core.cooldowns import Gates
+from jobs.core.errors import Permanent, Transient
+from jobs.market.backfill import Backfill, Done
 from jobs.store import partitions
 from jobs.store.db import Database
 from jobs.upbit.client import UpbitClient, open_client

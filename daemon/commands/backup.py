@@ -14,7 +14,7 @@ from daemon.commands.progress import progress
 from daemon.commands.session import UNREACHABLE, address_for_command
 from daemon.config import Config
 from daemon.embedded_home import EmbeddedError
-from jobs.errors import JobError
+from jobs.core.errors import JobError
 
 
 def backup(

@@ -11,8 +11,8 @@ from daemon.commands.operator import operator
 from daemon.commands.options import ConfigOption, JsonOption, fail, read_config
 from daemon.commands.session import with_database
 from daemon.commands.tables import WideOption, show
-from jobs.gates import Closed
-from jobs.store import gates as gate_rows
+from jobs.core.cooldowns import Closed
+from jobs.store import cooldowns as gate_rows
 from jobs.store.db import Database
 from jobs.upbit.limits import LIMITS
 

@@ -17,7 +17,7 @@ from daemon.config_sections import LogConfig
 from daemon.doctor import configuration_file, diagnose
 from daemon.findings import Finding, fault
 from daemon.logs import configure
-from jobs.untrusted import clean
+from jobs.core.untrusted import clean
 
 MARKS = {
     "ok": ("✓", "green"),

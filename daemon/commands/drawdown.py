@@ -13,7 +13,7 @@ from daemon.commands.outbox import outbox
 from daemon.commands.session import with_database
 from daemon.commands.tables import plain, to_json
 from daemon.config import Config
-from jobs.spec import Incident
+from jobs.core.job import Incident
 from jobs.store import equity as equity_store
 from jobs.store import settings as settings_store
 from jobs.store.db import Database

@@ -14,11 +14,11 @@ from daemon.commands import zone
 from daemon.commands.options import ConfigOption, JsonOption, fail, read_config
 from daemon.commands.session import with_database
 from daemon.commands.tables import COLOURS, console, plain, to_json
+from jobs.core.untrusted import clean
 from jobs.gemini.record import Record, decision_of
 from jobs.store.db import Database
 from jobs.store.order_events import Event
 from jobs.store.story import Story, story
-from jobs.untrusted import clean
 
 Line = tuple[str, str]
 ANSWER_SHOWN = 400

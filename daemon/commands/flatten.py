@@ -18,11 +18,11 @@ from daemon.config import Config
 from daemon.order_commands import cancel_order, open_account
 from daemon.order_commands import flatten as flatten_account
 from daemon.requests import Answer
-from jobs.halt import HaltLevel
+from jobs.core.untrusted import clean
+from jobs.domain.halt import HaltLevel
 from jobs.store import orders as order_store
 from jobs.store import positions as position_store
 from jobs.store.db import Database
-from jobs.untrusted import clean
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,11 +15,11 @@ from daemon.commands.tables import plain
 from daemon.config import Config
 from daemon.embedded_home import acting_as, owner_of
 from daemon.halt_monitor import KEYS, halt_incident
-from jobs.halt import BY_COMMAND, Halt, HaltLevel, halted_by_file, shown
+from jobs.domain.halt import BY_COMMAND, Halt, HaltLevel, halted_by_file, shown
+from jobs.domain.ledger import Holding
 from jobs.store import positions as position_store
 from jobs.store import settings as store
 from jobs.store.db import Database
-from jobs.trading.ledger import Holding
 
 EFFECT = {
     HaltLevel.ENTRIES: "halted (entries): no new positions until `upbitd resume`; "

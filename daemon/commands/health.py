@@ -15,8 +15,8 @@ from rich.text import Text
 
 from daemon.commands.options import ConfigOption, JsonOption, fail, load_for_command
 from daemon.config import Config, ConfigError, from_mapping, locate
-from jobs.errors import BadData
-from jobs.untrusted import clean, decode_floats
+from jobs.core.errors import BadData
+from jobs.core.untrusted import clean, decode_floats
 
 TIMEOUT_S: Final = 5.0
 EXITS: Final = {"healthy": 0, "degraded": 1, "unhealthy": 2}

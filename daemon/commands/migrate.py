@@ -15,7 +15,7 @@ from daemon.config import Config
 from daemon.database import without_password
 from daemon.embedded import EmbeddedPostgres
 from daemon.embedded_home import EmbeddedError
-from jobs.errors import JobError
+from jobs.core.errors import JobError
 
 READING = frozenset({"SELECT", "SHOW", "SET"})
 

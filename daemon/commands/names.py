@@ -12,7 +12,7 @@ from daemon.commands.options import BAD_CONFIGURATION, fail
 from daemon.commands.session import with_database
 from daemon.config import Config
 from jobs import ALL
-from jobs.alert_kinds import ALERT_KINDS
+from jobs.core.alert_kinds import ALERT_KINDS
 from jobs.store.db import Database
 from jobs.store.tables import alerts, markets, orders, positions
 

@@ -19,7 +19,7 @@ from daemon.config import (
     with_credentials,
 )
 from daemon.log_lines import JOURNAL, is_journal, with_priority
-from jobs.untrusted import clean
+from jobs.core.untrusted import clean
 
 BAD_CONFIGURATION = 2
 

@@ -21,8 +21,8 @@ from daemon.commands.tables import console, to_json
 from daemon.config import Config, ConfigError, from_mapping, locate
 from daemon.replay import page, table
 from daemon.replay.play import Pace, Wanted, Watch, make_report
-from jobs.errors import JobError
-from jobs.replay.report import Report
+from jobs.backtest.report import Report
+from jobs.core.errors import JobError
 from jobs.store import settings as settings_store
 
 DATABASE: Final = "database"

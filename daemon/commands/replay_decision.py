@@ -12,8 +12,8 @@ from daemon.commands.options import ConfigOption, JsonOption, fail, read_config
 from daemon.commands.session import with_database
 from daemon.commands.tables import console, plain, to_json
 from daemon.masking import Masker
+from jobs.core.untrusted import clean
 from jobs.gemini.record import Record, Replayed, decision_of, replay
-from jobs.untrusted import clean
 
 
 def replay_decision(

@@ -15,7 +15,7 @@ from daemon.commands.options import fail
 from daemon.commands.session import with_database
 from daemon.config import Config
 from daemon.requests import Answer, Refusal
-from jobs.errors import JobError
+from jobs.core.errors import JobError
 from jobs.store import requests as store
 from jobs.store.db import Database
 from jobs.store.requests import Address, Request

@@ -19,7 +19,7 @@ from daemon.embedded_home import EmbeddedError
 from daemon.embedded_shared import shared_server
 from daemon.encryption import refuse_clear
 from daemon.logs import configure
-from jobs.errors import JobError
+from jobs.core.errors import JobError
 from jobs.store.db import Database
 
 T = TypeVar("T")

@@ -12,7 +12,7 @@ from daemon.commands.operator import operator
 from daemon.commands.options import ConfigOption, JsonOption, fail, read_config
 from daemon.commands.session import with_database
 from daemon.commands.tables import WideOption, plain, show
-from jobs.ceilings import Ceilings
+from jobs.domain.ceilings import Ceilings
 from jobs.store import settings as store
 from jobs.store.db import Database
 from jobs.store.loosening import OFF_AT_ZERO, is_looser

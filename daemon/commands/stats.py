@@ -19,9 +19,9 @@ from daemon.commands.tables import console, number, to_json
 from daemon.config import ConfigError
 from daemon.log_reading import Numbered, numbered
 from daemon.statistics import Stats, collect, from_lines
+from jobs.core.untrusted import clean
 from jobs.store.shadow import Difference
 from jobs.store.statistics import JobStats, ModelDay
-from jobs.untrusted import clean
 
 DAY = timedelta(hours=24)
 STDIN = "-"

@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from daemon.commands import zone
-from jobs.untrusted import clean
+from jobs.core.untrusted import clean
 
 WIDE = 250
 """Columns where the output is no terminal, so that no cell is cut or wrapped."""

@@ -19,8 +19,8 @@ from daemon.replay.words import (
     verdict,
     won,
 )
-from jobs.replay.report import MarketResult, Report
-from jobs.replay.statistics import drawdowns_pct
+from jobs.backtest.report import MarketResult, Report
+from jobs.backtest.statistics import drawdowns_pct
 
 MOST_TRADES = 200
 

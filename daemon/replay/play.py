@@ -13,28 +13,28 @@ from daemon.config import Config
 from daemon.data_wiring import BUILTIN
 from daemon.pace import market_pace
 from daemon.resources import GEMINI, Foundation, open_resources
-from jobs.candle_units import larger
-from jobs.days import DAY, day_of
-from jobs.decisions import Inputs, Source, Verdict
-from jobs.errors import BadData, Transient
-from jobs.gates import Gates
-from jobs.halt import NOT_HALTED
-from jobs.replay import recorded
-from jobs.replay.days import LONGEST_QUIET, TapeDays
-from jobs.replay.feed import SourceFeed
-from jobs.replay.null import judge, null_returns
-from jobs.replay.recording import read_files, read_table, stored_span
-from jobs.replay.report import Report, build
-from jobs.replay.run import MINUTE, Plan, play
-from jobs.replay.tape import Tape
-from jobs.rules import RulesSource
-from jobs.sources import load_source
-from jobs.spec import Clock, Incident, Sleep
+from jobs.backtest import recorded_answers
+from jobs.backtest.candle_history import Tape
+from jobs.backtest.days import LONGEST_QUIET, TapeDays
+from jobs.backtest.permutation_test import judge, null_returns
+from jobs.backtest.recordings import read_files, read_table, stored_span
+from jobs.backtest.report import Report, build
+from jobs.backtest.run import MINUTE, Plan, play
+from jobs.backtest.signal_feed import SourceFeed
+from jobs.candles.days import DAY, day_of
+from jobs.candles.resample import larger
+from jobs.core.cooldowns import Gates
+from jobs.core.errors import BadData, Transient
+from jobs.core.job import Clock, Incident, Sleep
+from jobs.domain.halt import NOT_HALTED
+from jobs.signals.protocol import Inputs, Source, Verdict
+from jobs.signals.registry import load_source
+from jobs.signals.rule_source import RulesSource
+from jobs.signals.strategy_source import StrategySource
 from jobs.store import llm_calls
 from jobs.store import settings as settings_store
 from jobs.store.db import Database
 from jobs.store.settings import Settings, Value
-from jobs.strategy import StrategySource
 from jobs.upbit.wire import DAY_UNIT, Candle
 
 HISTORY = timedelta(days=6)
@@ -213,7 +213,7 @@ async def _plan(config: Config, wanted: Wanted, db: Database | None, tape: Tape)
 
 def _longer_units(config: Config, source: Source, unit: int) -> tuple[int, ...]:
     """The larger candles that are told live; none to those that would not look at them."""
-    if isinstance(source, RulesSource | StrategySource | recorded.RecordedSource):
+    if isinstance(source, RulesSource | StrategySource | recorded_answers.RecordedSource):
         return ()
     return larger(unit, (*config.jobs.market.candle_units, *config.signals.longer_units))
 
@@ -239,7 +239,7 @@ async def _source(
         return
     assert db is not None, "opened whenever it is needed"  # noqa: S101
     if not wanted.ask:
-        yield await recorded.load(db, GEMINI, since=plan.since - HISTORY, until=plan.until)
+        yield await recorded_answers.load(db, GEMINI, since=plan.since - HISTORY, until=plan.until)
         return
     async with _asking(config, wanted, db) as source:
         yield source

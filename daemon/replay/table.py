@@ -17,7 +17,7 @@ from daemon.replay.words import (
     verdict,
     won,
 )
-from jobs.replay.report import MarketResult, Report
+from jobs.backtest.report import MarketResult, Report
 
 
 def show(report: Report, out: Console) -> None:

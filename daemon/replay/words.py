@@ -3,8 +3,8 @@
 from datetime import datetime
 from decimal import Decimal
 
-from jobs.replay.report import Report
-from jobs.replay.statistics import Interval
+from jobs.backtest.report import Report
+from jobs.backtest.statistics import Interval
 
 MINUS = "\u2212"
 NONE = "\u2013"

@@ -15,8 +15,9 @@ from google import genai
 from google.genai import types
 from google.genai.client import DebugConfig
 
-from jobs.bounded_http import BoundedClient, words_of
-from jobs.errors import NotSent, Unavailable
+from jobs.core.bounded_http import BoundedClient, words_of
+from jobs.core.errors import NotSent, Unavailable
+from jobs.core.http_clients import settings, trust
 from jobs.gemini.model import (
     FOR_THE_SDK,
     MOST_BYTES,
@@ -25,7 +26,6 @@ from jobs.gemini.model import (
     Request,
     thinking_for,
 )
-from jobs.http_clients import settings, trust
 
 if TYPE_CHECKING:
     from jobs.gemini.client import Connection

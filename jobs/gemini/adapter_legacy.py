@@ -20,11 +20,11 @@ import requests
 from requests import exceptions
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 
-from jobs.bounded_http import Unpacking, words_of
-from jobs.errors import JobError, NotSent, Unavailable
+from jobs.core.bounded_http import Unpacking, words_of
+from jobs.core.errors import JobError, NotSent, Unavailable
+from jobs.core.http_clients import proxy_for
+from jobs.core.untrusted import one_line
 from jobs.gemini.model import FOR_THE_SDK, MOST_BYTES, PUBLIC_URL, Exchange, Request
-from jobs.http_clients import proxy_for
-from jobs.untrusted import one_line
 
 if TYPE_CHECKING:
     from jobs.gemini.client import Connection

@@ -6,8 +6,8 @@ is what is wrong; the transport's text and Google's reason say which.
 
 from typing import Final
 
-from jobs.errors import JobError
-from jobs.transport_advice import FIREWALL, TRANSPORT
+from jobs.core.errors import JobError
+from jobs.core.transport_advice import FIREWALL, TRANSPORT
 
 CONSOLE: Final = "https://console.cloud.google.com/apis"
 KEYS: Final = "https://aistudio.google.com/apikey"

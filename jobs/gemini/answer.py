@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from decimal import ROUND_DOWN, Decimal
 from typing import Final
 
-from jobs.decisions import ACTIONS, CONFIDENCE_STEP, LONGEST_REASON, Action, Decision
-from jobs.errors import ModelRejected
+from jobs.core.errors import ModelRejected
 from jobs.gemini.contradiction import contradicts
 from jobs.gemini.model import Reply
+from jobs.signals.protocol import ACTIONS, CONFIDENCE_STEP, LONGEST_REASON, Action, Decision
 
 SCHEMA: Final[Mapping[str, object]] = {
     "type": "OBJECT",

@@ -14,7 +14,7 @@ from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from zoneinfo import ZoneInfo
 
-from jobs.errors import (
+from jobs.core.errors import (
     JobError,
     NotSent,
     RateLimited,
@@ -23,8 +23,8 @@ from jobs.errors import (
     Unavailable,
     WaitSource,
 )
+from jobs.core.untrusted import LONGEST_WAIT_S, clean
 from jobs.gemini.model import Exchange, Reply, Usage
-from jobs.untrusted import LONGEST_WAIT_S, clean
 
 PACIFIC = ZoneInfo("America/Los_Angeles")
 """Where the day of Google's per-day quotas ends."""

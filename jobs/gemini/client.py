@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, TypeVar
 
-from jobs.errors import JobError, Transient, Unavailable
-from jobs.gates import Gates
+from jobs.core.cooldowns import Gates
+from jobs.core.errors import JobError, Transient, Unavailable
+from jobs.core.job import Clock, count_api_call
 from jobs.gemini import classify
 from jobs.gemini.advice import advice_on
 from jobs.gemini.model import Exchange, Reply, Request, Wire
-from jobs.spec import Clock, count_api_call
 
 GATE = "gemini"
 T = TypeVar("T")

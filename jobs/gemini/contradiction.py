@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-from jobs.decisions import Action
+from jobs.signals.protocol import Action
 
 OTHERS: Final[Mapping[Action, str]] = {"buy": "sell", "sell": "buy", "hold": "buy|sell"}
 OTHERS_KO: Final[Mapping[Action, str]] = {"buy": "매도", "sell": "매수", "hold": "매수|매도"}

@@ -12,8 +12,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from jobs.errors import BadData
-from jobs.untrusted import decode_floats
+from jobs.core.errors import BadData
+from jobs.core.untrusted import decode_floats
 
 MOST_BYTES = 1024 * 1024
 """Of one answer, unpacked: 65,536 tokens are about 300 KB."""
@@ -80,7 +80,7 @@ class Exchange:
 
     @classmethod
     def of(cls, status: int, headers: Mapping[str, str], content: bytes) -> "Exchange":
-        """The answer with its bytes read within the bounds of jobs/untrusted.py."""
+        """The answer with its bytes read within the bounds of jobs/core/untrusted.py."""
         body: object = None
         with suppress(BadData):
             body = decode_floats(content)

@@ -13,8 +13,8 @@ from decimal import Decimal
 from importlib.resources import files
 from string import Template
 
-from jobs.decisions import Inputs, MarketInput
-from jobs.features import LONGER_NAMES, NAMES
+from jobs.candles.features import LONGER_NAMES, NAMES
+from jobs.signals.protocol import Inputs, MarketInput
 
 VERSION = "v3"
 LONGEST_NAME = 40

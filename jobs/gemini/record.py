@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 
-from jobs.decisions import Decision
-from jobs.errors import JobError, ModelRejected
+from jobs.core.errors import JobError, ModelRejected
 from jobs.gemini import classify
 from jobs.gemini.answer import Answer, read_answer
 from jobs.gemini.model import Exchange, Reply
 from jobs.gemini.prompt import markets_of, storable
+from jobs.signals.protocol import Decision
 from jobs.store.db import Database
 from jobs.store.llm_calls import ANSWERED
 from jobs.store.llm_records import StoredCall, StoredSignal, find

@@ -10,19 +10,19 @@ from uuid import uuid4
 
 from loguru import logger
 
-from jobs.decisions import Inputs, Verdict
-from jobs.errors import BudgetExhausted, JobError, ModelRejected, Permanent, RateLimited
-from jobs.gates import Gates
+from jobs.core.cooldowns import Gates
+from jobs.core.errors import BudgetExhausted, JobError, ModelRejected, Permanent, RateLimited
+from jobs.core.job import Clock, Incident, Notifier, current_tally
+from jobs.core.untrusted import one_line
 from jobs.gemini import classify, prompt
 from jobs.gemini.answer import SCHEMA, Answer, read_answer
 from jobs.gemini.client import GATE
 from jobs.gemini.cost import Cost, Prices
 from jobs.gemini.model import Model, Reply, Request, Usage
-from jobs.spec import Clock, Incident, Notifier, current_tally
+from jobs.signals.protocol import Inputs, Verdict
 from jobs.store import llm_calls
 from jobs.store.db import Database
 from jobs.store.llm_calls import NewCall, Outcome, Settlement
-from jobs.untrusted import one_line
 
 NEVER_TWICE_WITHIN = timedelta(hours=1)
 BUDGET = "budget_exhausted:gemini"

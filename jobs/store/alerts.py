@@ -15,7 +15,7 @@ from sqlalchemy import cast as as_type
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from jobs.spec import Incident
+from jobs.core.job import Incident
 from jobs.store.db import Database
 from jobs.store.tables import alert_deliveries as deliveries
 from jobs.store.tables import alerts

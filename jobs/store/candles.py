@@ -6,7 +6,7 @@ from decimal import Decimal
 from functools import lru_cache
 from operator import attrgetter
 
-from jobs.candle_units import whole
+from jobs.candles.resample import whole
 from jobs.store.db import Database
 from jobs.upbit.wire import Candle
 
@@ -223,7 +223,7 @@ async def aggregated(
 ) -> dict[str, list[Candle]]:
     """Return the candles of `unit` inside `span`, made of those of `base`, oldest first.
 
-    `span` begins and ends on the grid of `unit`. The same as jobs/candle_units.py makes.
+    `span` begins and ends on the grid of `unit`. The same as jobs/candles/resample.py makes.
     """
     begin, end = span
     wanted = {

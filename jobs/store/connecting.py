@@ -15,7 +15,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import TransactionStatus
 
-from jobs.errors import Permanent
+from jobs.core.errors import Permanent
 from jobs.store.text_adapters import adapt
 
 CONNECT_TIMEOUT_S = 5

@@ -14,7 +14,7 @@ import psycopg
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from jobs.errors import Transient, Unavailable
+from jobs.core.errors import Transient, Unavailable
 from jobs.store.fence import Fence
 
 T = TypeVar("T")

@@ -7,9 +7,9 @@ from sqlalchemy import Row, delete, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from jobs.domain.due_exits import DueExit
+from jobs.domain.portfolio import Mode
 from jobs.store.tables import due_exits as table
-from jobs.trading.due_exits import DueExit
-from jobs.trading.portfolio import Mode
 
 
 async def read(conn: AsyncConnection, mode: str) -> dict[str, DueExit]:

@@ -8,11 +8,11 @@ from sqlalchemy import func, insert, literal_column, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from jobs.domain import accounting
+from jobs.domain.accounting import HELD_FOR
+from jobs.domain.ledger import ZERO
+from jobs.domain.portfolio import Mode, drawdown_pct
 from jobs.store.tables import drawdown_restarts, equity
-from jobs.trading import books
-from jobs.trading.books import HELD_FOR
-from jobs.trading.ledger import ZERO
-from jobs.trading.portfolio import Mode, drawdown_pct
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +68,7 @@ async def opened_krw(conn: AsyncConnection, mode: Mode, start: datetime) -> Deci
     statement = select(equity.c.pnl_krw).where(
         equity.c.mode == mode, equity.c.ts < start, equity.c.ts > last - HELD_FOR
     )
-    return books.middle((await conn.execute(statement)).scalars().all())
+    return accounting.middle((await conn.execute(statement)).scalars().all())
 
 
 async def add(
@@ -90,7 +90,7 @@ async def add(
         cash_krw=cash_krw,
         positions_krw=positions_krw,
         pnl_krw=pnl_krw,
-        peak_krw=books.risen(recent[-1].peak_krw if recent else ZERO, profits),
+        peak_krw=accounting.risen(recent[-1].peak_krw if recent else ZERO, profits),
     )
     await conn.execute(statement.on_conflict_do_nothing())
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from jobs.errors import Permanent
+from jobs.core.errors import Permanent
 from jobs.store.tables import leadership
 
 

@@ -7,13 +7,13 @@ from sqlalchemy import or_, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from jobs.domain.ledger import ZERO, Fill
+from jobs.domain.order_states import State
+from jobs.domain.portfolio import Mode
 from jobs.store import order_events
 from jobs.store.order_events import Note
 from jobs.store.orders import OrderRow, as_row
 from jobs.store.tables import orders
-from jobs.trading.ledger import ZERO, Fill
-from jobs.trading.portfolio import Mode
-from jobs.trading.states import State
 from jobs.upbit.wire import Order
 
 FOREIGN = "sold outside of the daemon"

@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import case, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from jobs.errors import BudgetExhausted
+from jobs.core.errors import BudgetExhausted
 from jobs.store.db import Database
 from jobs.store.tables import llm_calls
 

@@ -7,8 +7,8 @@ from datetime import datetime
 from sqlalchemy import insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from jobs.domain.order_states import State
 from jobs.store.tables import order_events
-from jobs.trading.states import State
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,14 +13,14 @@ from typing import Any
 from sqlalchemy import ColumnElement, Row, and_, func, insert, not_, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from jobs.errors import Transient
+from jobs.core.errors import Transient
+from jobs.domain.order_states import OPEN, Arrow, State
+from jobs.domain.portfolio import Mode, Purpose, SignalFact, Wish
+from jobs.domain.risk import Approved
 from jobs.store import order_events
 from jobs.store.order_events import Note
 from jobs.store.tables import order_events as events_table
 from jobs.store.tables import orders, signals
-from jobs.trading.portfolio import Mode, Purpose, SignalFact, Wish
-from jobs.trading.risk import Approved
-from jobs.trading.states import OPEN, Arrow, State
 from jobs.upbit.wire import OrderRequest, OrdType, Side
 
 NEVER_SENT = "never sent"

@@ -8,7 +8,7 @@ from typing import Any
 
 import psycopg
 
-from jobs.errors import Permanent
+from jobs.core.errors import Permanent
 from jobs.store.connecting import connect
 
 ROUNDS = 3

@@ -7,8 +7,8 @@ from decimal import Decimal
 from sqlalchemy import insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from jobs.domain.portfolio import Mode
 from jobs.store.tables import position_settlements
-from jobs.trading.portfolio import Mode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,17 +13,17 @@ from sqlalchemy import Row, func, insert, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from jobs.domain import accounting
+from jobs.domain.accounting import Books, portfolio_of, prices_of, profit, worth
+from jobs.domain.ledger import EXACT, ZERO, Fill, Holding
+from jobs.domain.order_states import OPEN
+from jobs.domain.portfolio import Mode, Money, OpenOrder, Portfolio
+from jobs.domain.risk import day_start
 from jobs.store import equity as equity_store
 from jobs.store import orders as order_store
 from jobs.store.db import Database
 from jobs.store.tables import fills, orders, positions
 from jobs.store.tables import position_settlements as down
-from jobs.trading import books
-from jobs.trading.books import Books, portfolio_of, prices_of, profit, worth
-from jobs.trading.ledger import EXACT, ZERO, Fill, Holding
-from jobs.trading.portfolio import Mode, Money, OpenOrder, Portfolio
-from jobs.trading.risk import day_start
-from jobs.trading.states import OPEN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,7 +156,7 @@ async def moved_markets(conn: AsyncConnection, mode: Mode, since: datetime) -> l
 async def missing(conn: AsyncConnection, mode: Mode, money: Money) -> dict[str, Decimal]:
     """What the books hold and the venue did not have at `money.at`, by market."""
     holdings, moved_at = await _held(conn, mode)
-    return books.missing(holdings, money, moved_at)
+    return accounting.missing(holdings, money, moved_at)
 
 
 async def _held(
@@ -280,8 +280,8 @@ async def add_equity(
     Coins that the venue does not have count in nothing; returns how many are missing, by market.
     """
     known, moved_at = await _held(conn, mode)
-    absent = books.missing(known, money, moved_at)
-    holdings = books.covered(known, absent)
+    absent = accounting.missing(known, money, moved_at)
+    holdings = accounting.covered(known, absent)
     valued = prices_of(holdings, prices)
     pnl = profit(holdings, valued, await _realized(conn, mode))
     await equity_store.add(

@@ -8,7 +8,7 @@ from functools import cache
 from sqlalchemy import BigInteger, Executable, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from jobs.spec import Slot
+from jobs.core.job import Slot
 from jobs.store.db import Database
 from jobs.store.tables import job_runs
 

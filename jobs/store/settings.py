@@ -18,8 +18,8 @@ from sqlalchemy import Row, Text, and_, cast, func, literal, or_, select
 from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from jobs.errors import BadData
-from jobs.halt import NOT_HALTED, Halt, HaltLevel
+from jobs.core.errors import BadData
+from jobs.domain.halt import NOT_HALTED, Halt, HaltLevel
 from jobs.store.db import Database
 from jobs.store.tables import settings as table
 

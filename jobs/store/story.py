@@ -7,6 +7,7 @@ from decimal import Decimal
 from sqlalchemy import ColumnElement, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from jobs.domain.ledger import Holding
 from jobs.store import order_events
 from jobs.store import positions as position_store
 from jobs.store.db import Database
@@ -14,7 +15,6 @@ from jobs.store.order_events import Event
 from jobs.store.orders import OrderRow, as_row
 from jobs.store.positions import StoredFill
 from jobs.store.tables import equity, market_data, orders, positions, signals
-from jobs.trading.ledger import Holding
 
 MOST_DIGITS = 18
 """Longer numbers are no id of a row."""

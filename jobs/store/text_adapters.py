@@ -1,7 +1,8 @@
 """Texts on their way to Postgres: what it cannot hold becomes U+FFFD there, whoever wrote it.
 
 A NUL or a lone surrogate in one error text ended the writer of slots, and the daemon with it.
-`jobs.untrusted` cleans foreign texts where they enter; this is the last place where one can be met.
+`jobs.core.untrusted` cleans foreign texts where they enter; this is the last place where one can be
+met.
 """
 
 import json
@@ -13,7 +14,7 @@ from psycopg.abc import Buffer
 from psycopg.types.json import set_json_dumps
 from psycopg.types.string import StrDumperUnknown
 
-from jobs.untrusted import clean
+from jobs.core.untrusted import clean
 
 
 class _CleanText(StrDumperUnknown):

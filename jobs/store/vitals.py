@@ -8,20 +8,20 @@ from decimal import Decimal
 from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from jobs.domain.due_exits import DueExit
 from jobs.store import due_exits, reconciliations
 from jobs.store import settings as settings_store
 from jobs.store.db import Database
 from jobs.store.reconciliations import Reconciliation
 from jobs.store.settings import Settings
 from jobs.store.tables import llm_calls, orders, signals
-from jobs.trading.due_exits import DueExit
 
 OPEN_STATES = ("intent", "sent", "unknown", "wait")
 GOOD_CALLS = ("ok", "partial")
 RECENT_CALLS = 10
 
 
-# what two lists of the exchange agree on, as jobs/delisting.py told
+# what two lists of the exchange agree on, as jobs/market/delisting.py told
 _DELISTED = text(
     "SELECT market FROM positions WHERE mode = :mode AND volume > 0 AND EXISTS ("
     "SELECT FROM alerts WHERE incident = 'market_gone:' || market AND resolved_at IS NULL)"

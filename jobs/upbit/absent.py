@@ -15,8 +15,8 @@ from typing import TypeVar
 
 from loguru import logger
 
-from jobs.errors import Refused
-from jobs.spec import Clock
+from jobs.core.errors import Refused
+from jobs.core.job import Clock
 from jobs.upbit.ticks import quote_of
 from jobs.upbit.wire import Ticker
 

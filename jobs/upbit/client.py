@@ -2,7 +2,7 @@
 
 Each method sends one request (lists that come in pages: one per page) and repeats none. All raise
 what `jobs.upbit.http.Sender.json` names, and BadData for a body that is not as documented; what
-more a method raises stands with it. Implements `jobs.trading.exchange.Exchange` and `Quotes`.
+more a method raises stands with it. Implements `jobs.domain.exchange.Exchange` and `Quotes`.
 """
 
 import uuid
@@ -15,10 +15,10 @@ from typing import Literal
 
 import httpx
 
-from jobs.errors import Ambiguous, BadData, Refused, Unauthorized, Unavailable
-from jobs.gates import Gates
-from jobs.http_clients import settings
-from jobs.spec import Clock
+from jobs.core.cooldowns import Gates
+from jobs.core.errors import Ambiguous, BadData, Refused, Unauthorized, Unavailable
+from jobs.core.http_clients import settings
+from jobs.core.job import Clock
 from jobs.upbit.absent import AbsentMarkets
 from jobs.upbit.errors import is_unnamed, parse_date
 from jobs.upbit.http import Call, Sender, open_http

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 
-from jobs import untrusted
-from jobs.errors import BadData, JobError, Refused, Unauthorized, Unavailable
-from jobs.untrusted import LONGEST_WAIT_S, one_line, retry_after_s
-from jobs.untrusted import http_date as parse_date
+from jobs.core import untrusted
+from jobs.core.errors import BadData, JobError, Refused, Unauthorized, Unavailable
+from jobs.core.untrusted import LONGEST_WAIT_S, one_line, retry_after_s
+from jobs.core.untrusted import http_date as parse_date
 
 __all__ = [
     "BUSY",

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Generic, TypeVar
 
-from jobs.errors import BadData
-from jobs.untrusted import LAST_INSTANT, clean, decode, to_decimal, to_instant
+from jobs.core.errors import BadData
+from jobs.core.untrusted import LAST_INSTANT, clean, decode, to_decimal, to_instant
 
 __all__ = ["KST", "Fields", "Readable", "decode", "every", "readable", "rows", "to_decimal"]
 

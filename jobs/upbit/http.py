@@ -15,8 +15,9 @@ from uuid import uuid4
 import httpx
 from loguru import logger
 
-from jobs.bounded_http import BoundedClient, words_of
-from jobs.errors import (
+from jobs.core.bounded_http import BoundedClient, words_of
+from jobs.core.cooldowns import Gates
+from jobs.core.errors import (
     BadData,
     Banned,
     JobError,
@@ -26,10 +27,9 @@ from jobs.errors import (
     Unauthorized,
     Unavailable,
 )
-from jobs.gates import Gates
-from jobs.spec import Clock, count_api_call, current_lane
-from jobs.transport_advice import transport_advice
-from jobs.untrusted import NotJson
+from jobs.core.job import Clock, count_api_call, current_lane
+from jobs.core.transport_advice import transport_advice
+from jobs.core.untrusted import NotJson
 from jobs.upbit.bans import Bans, longest_asked_s
 from jobs.upbit.errors import Fault, read_fault, retry_after_s, to_error
 from jobs.upbit.fields import decode
@@ -94,7 +94,7 @@ async def open_http(
 ) -> AsyncIterator[httpx.AsyncClient]:
     """A client without transport retries or redirects, closed with its connections at the end.
 
-    `client_settings` say how the address is reached (`jobs.http_clients.settings`).
+    `client_settings` say how the address is reached (`jobs.core.http_clients.settings`).
     """
     async with BoundedClient(
         most_bytes=MOST_BYTES,

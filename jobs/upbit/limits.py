@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from jobs.spec import Lane, Sleep, current_lane
+from jobs.core.job import Lane, Sleep, current_lane
 from jobs.upbit.windows import Use, Window
 
 _REMAINING = re.compile(r"group\s*=\s*([\w-]+).*?sec\s*=\s*(\d{1,9})(?!\d)", re.IGNORECASE)

@@ -11,8 +11,8 @@ from typing import TypeVar
 
 from loguru import logger
 
-from jobs.errors import BadData
-from jobs.spec import Clock
+from jobs.core.errors import BadData
+from jobs.core.job import Clock
 from jobs.upbit.fields import Readable, readable
 from jobs.upbit.wire import (
     KRW,

@@ -13,7 +13,7 @@ from decimal import ROUND_DOWN, Decimal
 from types import MappingProxyType
 from typing import Literal
 
-from jobs.errors import BadData
+from jobs.core.errors import BadData
 
 Bands = tuple[tuple[Decimal, Decimal], ...]
 

@@ -13,7 +13,7 @@ import pytest
 from fixtures.process import Daemon, Start
 from fixtures.venue import Venue
 
-from jobs.gates import Gates
+from jobs.core.cooldowns import Gates
 from jobs.upbit.client import open_client
 from jobs.upbit.limits import Limiter
 from jobs.upbit.signing import Keys

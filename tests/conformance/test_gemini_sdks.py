@@ -16,8 +16,8 @@ from typing import Any, Literal
 import pytest
 from fixtures.gemini import GeminiServer
 
-from jobs.errors import JobError, NotSent, RateLimited, Refused, Unauthorized, Unavailable
-from jobs.gates import Gates
+from jobs.core.cooldowns import Gates
+from jobs.core.errors import JobError, NotSent, RateLimited, Refused, Unauthorized, Unavailable
 from jobs.gemini.answer import SCHEMA, read_answer
 from jobs.gemini.client import Connection, GeminiClient, open_model
 from jobs.gemini.model import Reply, Request
@@ -311,7 +311,7 @@ def test_only_the_chosen_sdk_is_imported_and_its_notices_are_quiet(sdk: Sdk) -> 
     code = f"""
 import asyncio, sys
 from datetime import UTC, datetime
-from jobs.gates import Gates
+from jobs.core.cooldowns import Gates
 from jobs.gemini.client import Connection, open_model
 
 def now():

@@ -16,8 +16,8 @@ import requests
 import websockets
 from fixtures.venue import Venue
 
-from jobs.days import Days
-from jobs.frame import frame_of
+from jobs.candles.days import Days
+from jobs.candles.frame import frame_of
 from jobs.upbit.wire import DAY_UNIT, parse_candle
 
 REAL = "https://api.upbit.com"

@@ -19,11 +19,11 @@ import jwt
 import pytest
 
 from daemon.key_watch import KeyWatch
-from jobs.errors import JobError, Refused
-from jobs.gates import Gates
-from jobs.spec import Incident
-from jobs.trading.engine import Engine, VenueError
-from jobs.trading.risk import day_start
+from jobs.core.cooldowns import Gates
+from jobs.core.errors import JobError, Refused
+from jobs.core.job import Incident
+from jobs.domain.risk import day_start
+from jobs.matching.engine import Engine, VenueError
 from jobs.upbit import ticks
 from jobs.upbit.client import UpbitClient
 from jobs.upbit.limits import LIMITS, Limit, Limiter

@@ -31,7 +31,7 @@ from daemon.alerts import Origin, Outbox
 from health.checks import check_gemini, check_scheduler
 from health.facts import Budget, CallFact, GeminiFacts, JobFact, SchedulerFacts
 from health.report import Status
-from jobs.errors import BudgetExhausted
+from jobs.core.errors import BudgetExhausted
 from jobs.store import vitals
 
 FULL = int(os.environ.get("UPBITD_BUDGET_CALLS", "0"))

@@ -12,10 +12,10 @@ from daemon.dashboard import Dashboard, Scope, board_state
 from daemon.database import open_database
 from health.routes import NoAnswer
 from health.view import Board
-from jobs.errors import Unavailable
+from jobs.cache.snapshots import Snapshots
+from jobs.core.errors import Unavailable
 from jobs.store.dashboard import EquityLine, Wanted, lines
 from jobs.store.db import Database
-from jobs.store.snapshots import Snapshots
 
 NOW = datetime(2026, 5, 4, 12, tzinfo=UTC)
 DAY = date(2026, 5, 4)

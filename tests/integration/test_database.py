@@ -13,7 +13,7 @@ from sqlalchemy import text
 
 from daemon.database import RECONNECT_S, PoolOptions, open_database, without_password
 from daemon.embedded import EmbeddedPostgres
-from jobs.errors import Permanent, Transient, Unavailable
+from jobs.core.errors import Permanent, Transient, Unavailable
 from jobs.store.db import Database, PoolExhausted
 
 if TYPE_CHECKING:

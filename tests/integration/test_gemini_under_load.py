@@ -13,8 +13,8 @@ from fixtures.decisions import MODEL, SLOT, Decisions
 from fixtures.hostile_answers import envelope
 from fixtures.raw_http import Raw, RawServer
 
-from jobs.errors import Unavailable
-from jobs.gates import Gates
+from jobs.core.cooldowns import Gates
+from jobs.core.errors import Unavailable
 from jobs.gemini.answer import SCHEMA
 from jobs.gemini.client import Connection, GeminiClient, open_model
 from jobs.gemini.model import Request

@@ -27,14 +27,14 @@ from fixtures.trading import START, Trading
 from psycopg.rows import dict_row
 
 from daemon.alerts import Origin, Outbox
-from jobs.errors import JobError, ModelRejected
-from jobs.gates import Gates
+from jobs.core.cooldowns import Gates
+from jobs.core.errors import JobError, ModelRejected
+from jobs.core.job import Slot
 from jobs.gemini.client import Connection, GeminiClient, open_model
 from jobs.gemini.cost import parse_prices
 from jobs.gemini.record import decision_of, replay
 from jobs.gemini.source import Asking, GeminiSource
-from jobs.signals import SignalsJob
-from jobs.spec import Slot
+from jobs.signals.job import SignalsJob
 from jobs.store import candles
 from jobs.store.llm_calls import day_of
 

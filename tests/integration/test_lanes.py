@@ -15,8 +15,8 @@ from fixtures.venue import Venue
 from sqlalchemy import text
 
 from daemon.database import open_database
-from jobs.gates import Gates
-from jobs.spec import Lane, current_lane
+from jobs.core.cooldowns import Gates
+from jobs.core.job import Lane, current_lane
 from jobs.store.db import Database, PoolExhausted
 from jobs.upbit.client import open_client
 from jobs.upbit.limits import Limiter

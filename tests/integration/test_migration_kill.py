@@ -11,7 +11,7 @@ from fixtures.postgres import copied
 
 from daemon import schema
 from daemon.embedded import EmbeddedPostgres
-from jobs.errors import Unavailable
+from jobs.core.errors import Unavailable
 
 # killed by itself: before the statement, or when the server has run it and nothing is committed
 KILLED = """

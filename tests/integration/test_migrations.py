@@ -11,7 +11,7 @@ from sqlalchemy.pool import NullPool
 
 from daemon import schema
 from daemon.schema import Status
-from jobs.errors import Unavailable
+from jobs.core.errors import Unavailable
 from jobs.store.tables import metadata
 
 FILL = (

@@ -17,10 +17,10 @@ from typing import Literal, TypeVar
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from jobs.errors import Ambiguous
+from jobs.core.errors import Ambiguous
+from jobs.domain.exchange import Exchange
+from jobs.orders.account import new_identifier
 from jobs.store.db import Database
-from jobs.trading.desk import new_identifier
-from jobs.trading.exchange import Exchange
 from jobs.upbit.wire import Account, Chance, Order, OrderRequest
 
 T = TypeVar("T")

@@ -26,9 +26,9 @@ from proof.stage import (
 from proof.truth import Facts, Wrong, compare, read_rows
 from proof.venue import PRICE, Control
 
-from jobs.errors import JobError
+from jobs.core.errors import JobError
+from jobs.orders.account import new_identifier
 from jobs.store.db import Database
-from jobs.trading.desk import new_identifier
 from jobs.upbit.wire import OrderRequest
 
 OVERDUE_S = 61

@@ -12,18 +12,18 @@ from proof.failpoints import Failpoints, WatchedDatabase, WatchedExchange
 from proof.venue import MARKET, Account, Control
 from sqlalchemy import insert, select
 
-from jobs.errors import JobError
-from jobs.gates import Gates
-from jobs.orders import OrdersJob
-from jobs.spec import Incident, Slot
+from jobs.core.cooldowns import Gates
+from jobs.core.errors import JobError
+from jobs.core.job import Incident, Slot
+from jobs.orders.account import Desk, new_identifier
+from jobs.orders.job import OrdersJob
+from jobs.orders.quotes import MarketView
+from jobs.orders.reconcile import reconcile
 from jobs.store import orders as order_store
 from jobs.store import positions as position_store
 from jobs.store import settings as settings_store
 from jobs.store.db import Database
 from jobs.store.tables import market_data, signals
-from jobs.trading.desk import Desk, new_identifier
-from jobs.trading.reconcile import reconcile
-from jobs.trading.view import MarketView
 from jobs.upbit.client import UpbitClient
 from jobs.upbit.http import timeouts
 from jobs.upbit.limits import LIMITS, Limit, Limiter

@@ -10,13 +10,13 @@ from typing import Any
 
 from sqlalchemy import select
 
+from jobs.domain.order_states import FINAL, State
 from jobs.store import order_events
 from jobs.store import orders as order_store
 from jobs.store import positions as position_store
 from jobs.store.db import Database
 from jobs.store.orders import OrderRow
 from jobs.store.tables import orders
-from jobs.trading.states import FINAL, State
 
 Ledger = dict[str, Any]
 

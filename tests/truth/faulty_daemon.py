@@ -23,9 +23,9 @@ from daemon import app, scheduler
 from daemon.config import load
 from health import checks
 from health.watchdog import Heartbeats
-from jobs.market import MarketJob
-from jobs.orders import OrdersJob
-from jobs.signals import SignalsJob
+from jobs.market.job import MarketJob
+from jobs.orders.job import OrdersJob
+from jobs.signals.job import SignalsJob
 from jobs.store import runs
 from jobs.store.db import PoolExhausted
 

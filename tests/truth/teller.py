@@ -15,7 +15,7 @@ from daemon.alerts import Origin, Outbox
 from daemon.config_sections import HookConfig
 from daemon.database import PoolOptions, open_database
 from daemon.hooks import make_hook
-from jobs.spec import Incident
+from jobs.core.job import Incident
 from jobs.store import alerts
 from jobs.store.db import Database
 

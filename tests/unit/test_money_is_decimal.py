@@ -11,8 +11,7 @@ import jobs
 ROOT = Path(jobs.__file__).parent
 MONEY = sorted(
     [
-        *ROOT.glob("trading/*.py"),
-        ROOT / "orders.py",
+        *(each for name in ("domain", "matching", "orders") for each in ROOT.glob(f"{name}/*.py")),
         *(ROOT / "store" / f"{name}.py" for name in ("orders", "order_events", "positions")),
         *(ROOT / "store" / f"{name}.py" for name in ("paper", "story", "settings")),
         *(ROOT / "upbit" / f"{name}.py" for name in ("wire", "ticks", "fields")),

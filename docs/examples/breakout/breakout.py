@@ -1,6 +1,6 @@
 """Buys when the price leaves the range of the last hours upwards, and sells when it comes back."""
 
-from jobs.strategy import Advice, Frame, Holding
+from jobs.signals.strategy_source import Advice, Frame, Holding
 
 RANGE = 240  # candles whose range is looked at
 K = 0.5  # how far above its middle the price must be, as a share of the range

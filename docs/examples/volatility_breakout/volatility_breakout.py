@@ -3,7 +3,7 @@
 Days go from 09:00 to 09:00 Korean time. What was bought is sold when the next day begins.
 """
 
-from jobs.strategy import Advice, Frame, Holding
+from jobs.signals.strategy_source import Advice, Frame, Holding
 
 K = 0.5  # the share of yesterday's range
 DAYS = 5  # buys only above the mean close of so many days; 0 for no such filter

@@ -15,8 +15,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from daemon.advice import ADVICE
 from daemon.alerts import Listeners, Origin, Outbox, _Waiting
 from daemon.hooks import Undelivered
-from jobs.errors import Unavailable
-from jobs.spec import Incident, Slot, current_slot
+from jobs.core.errors import Unavailable
+from jobs.core.job import Incident, Slot, current_slot
 from jobs.store import alerts as store
 from jobs.store.db import Database
 

@@ -13,7 +13,7 @@ from daemon import backup as dump
 from daemon.commands import backup
 from daemon.embedded import EmbeddedPostgres
 from daemon.embedded_home import EmbeddedError
-from jobs.errors import Unavailable
+from jobs.core.errors import Unavailable
 
 
 def run(tmp_path: Path, url: str, *arguments: str) -> Result:

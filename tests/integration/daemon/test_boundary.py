@@ -14,8 +14,8 @@ from daemon.boundary import end_in_one_line, explain
 from daemon.config import ConfigError, from_mapping, service_links
 from daemon.masking import Masker
 from daemon.schema import CommandError
-from jobs.errors import Unavailable
-from jobs.http_clients import BadEnvironment
+from jobs.core.errors import Unavailable
+from jobs.core.http_clients import BadEnvironment
 
 PERMISSION = PermissionError(13, "Permission denied", "/etc/x")
 FULL = OSError(28, "No space left on device", "/var/x")

@@ -15,11 +15,11 @@ from typer.testing import CliRunner, Result
 
 from daemon.commands import cooldowns
 from daemon.cooldowns import UNTOLD, GateKeeper, restore_gates
-from jobs.errors import RateLimited
-from jobs.gates import MISTAKEN_S, Closed, Gates
-from jobs.store import gates as gate_rows
+from jobs.core.cooldowns import MISTAKEN_S, Closed, Gates
+from jobs.core.errors import RateLimited
+from jobs.core.untrusted import LONGEST_WAIT_S
+from jobs.store import cooldowns as gate_rows
 from jobs.store.db import Database
-from jobs.untrusted import LONGEST_WAIT_S
 
 AT = datetime.now(UTC).replace(microsecond=0)
 YEARS = timedelta(days=7000 * 365)

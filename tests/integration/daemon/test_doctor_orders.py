@@ -8,9 +8,9 @@ from fixtures.trading import BTC, Trading
 
 from daemon.config import Config, from_mapping
 from daemon.doctor_orders import orders
+from jobs.orders.reconcile import reconcile
 from jobs.store.db import Database
 from jobs.store.vitals import order_vitals
-from jobs.trading.reconcile import reconcile
 
 
 @pytest.fixture

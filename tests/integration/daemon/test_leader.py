@@ -9,7 +9,7 @@ import pytest
 
 from daemon import leader
 from daemon.leader import Claim, NotLeader, application_name, leading
-from jobs.errors import Unavailable
+from jobs.core.errors import Unavailable
 from jobs.store.db import Database
 from jobs.store.fence import StaleEpoch
 

@@ -16,12 +16,12 @@ from typer.testing import CliRunner, Result
 
 from daemon.commands import explain, flatten, halt, positions, settings
 from daemon.database import PoolOptions, open_database
-from jobs.gates import Gates
-from jobs.orders import OrdersJob
-from jobs.spec import Slot
+from jobs.core.cooldowns import Gates
+from jobs.core.job import Slot
+from jobs.orders.account import Desk
+from jobs.orders.job import OrdersJob
+from jobs.orders.quotes import MarketView
 from jobs.store import settings as settings_store
-from jobs.trading.desk import Desk
-from jobs.trading.view import MarketView
 from jobs.upbit.client import open_client
 from jobs.upbit.limits import Limiter
 from jobs.upbit.signing import Keys

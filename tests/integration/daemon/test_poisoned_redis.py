@@ -22,15 +22,15 @@ from daemon.caches import Caches, open_caches
 from daemon.config import load
 from daemon.data_wiring import make_signals_job
 from daemon.resources import Resources
-from jobs.candle_plan import CandlePlan
-from jobs.decisions import Inputs, Verdict
-from jobs.errors import RateLimited
-from jobs.market_marks import MarketMarks
-from jobs.selection import Selection
-from jobs.spec import Slot
-from jobs.stated_ticks import TickWatch
+from jobs.candles.backlog import CandlePlan
+from jobs.candles.selection import Selection
+from jobs.core.errors import RateLimited
+from jobs.core.job import Slot
+from jobs.market.marks import MarketMarks
+from jobs.signals.protocol import Inputs, Verdict
 from jobs.store import candles
 from jobs.store.tables import positions
+from jobs.upbit.stated_ticks import TickWatch
 from jobs.upbit.wire import Candle, Market, Ticker
 
 LOW, HIGH = Decimal(60_000_000), Decimal(200_000_000)

@@ -15,8 +15,8 @@ from daemon.board import JobBoard
 from health.facts import DatabaseFacts
 from health.report import COMPONENTS, Examiner, Status
 from health.watchdog import Heartbeats
-from jobs.errors import Unauthorized, Unavailable
-from jobs.gates import Gates
+from jobs.core.cooldowns import Gates
+from jobs.core.errors import Unauthorized, Unavailable
 from jobs.store import vitals
 from jobs.store.db import Database
 

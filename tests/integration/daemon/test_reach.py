@@ -4,7 +4,7 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from daemon.reach import reach
-from jobs.errors import Unavailable
+from jobs.core.errors import Unavailable
 
 
 async def test_a_server_that_takes_connections_is_reached(dsn: str) -> None:

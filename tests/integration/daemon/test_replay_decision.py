@@ -14,7 +14,7 @@ from fixtures.decisions import Decisions
 from typer.testing import CliRunner, Result
 
 from daemon.commands import replay_decision
-from jobs.errors import JobError
+from jobs.core.errors import JobError
 from jobs.gemini.record import decision_of, read_record, replay
 from jobs.store.llm_records import find
 

@@ -12,7 +12,7 @@ from daemon.commands import requesting
 from daemon.commands.requesting import Order, carry_out
 from daemon.config import Config, from_mapping
 from daemon.requests import Answer, Handler, Refusal, Requests
-from jobs.errors import Unavailable
+from jobs.core.errors import Unavailable
 from jobs.store import requests as store
 from jobs.store.db import Database
 from jobs.store.fence import Fence, StaleEpoch

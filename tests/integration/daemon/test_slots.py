@@ -17,7 +17,7 @@ from daemon.missed_spans import MissedSpans
 from daemon.scheduler import Schedule
 from daemon.slot_clock import SlotClock
 from daemon.slots import UNTOLD, SlotLedger, new_slot, skipped
-from jobs.errors import Unavailable
+from jobs.core.errors import Unavailable
 from jobs.store import runs
 from jobs.store.db import Database
 from jobs.store.tables import job_runs

@@ -15,12 +15,12 @@ from fixtures.raw_http import Raw, RawServer
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from jobs.errors import JobError, NotSent, RateLimited, Refused, Unavailable
-from jobs.gates import Gates
+from jobs.core.cooldowns import Gates
+from jobs.core.errors import JobError, NotSent, RateLimited, Refused, Unavailable
+from jobs.core.untrusted import LONGEST_WAIT_S
 from jobs.gemini import classify
 from jobs.gemini.client import Connection, GeminiClient, open_model
 from jobs.gemini.model import MOST_BYTES, Exchange, Request
-from jobs.untrusted import LONGEST_WAIT_S
 
 NOW = datetime(2026, 11, 20, 3, 0, tzinfo=UTC)
 Sdk = Literal["google-genai", "google-generativeai"]

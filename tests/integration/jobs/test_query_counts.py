@@ -13,11 +13,11 @@ import psycopg
 import pytest
 from fixtures.trading import BTC, Trading
 
-from jobs.market import MarketJob
-from jobs.rules import RulesSource
-from jobs.selection import Selection
-from jobs.signals import SignalsJob
-from jobs.spec import Slot
+from jobs.candles.selection import Selection
+from jobs.core.job import Slot
+from jobs.market.job import MarketJob
+from jobs.signals.job import SignalsJob
+from jobs.signals.rule_source import RulesSource
 from jobs.store import candles, market_data
 from jobs.store.db import Database
 from jobs.store.settings import Settings

@@ -5,7 +5,7 @@ from decimal import Decimal
 import pytest
 from psycopg.rows import dict_row
 
-from jobs.spec import Slot
+from jobs.core.job import Slot
 from jobs.store import candle_proofs, candles, market_data, partitions, retention
 from jobs.store.db import Database
 from jobs.store.settings import Settings

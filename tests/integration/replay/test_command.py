@@ -18,7 +18,7 @@ from typer.testing import CliRunner, Result
 
 from daemon.commands import replay as command
 from daemon.database import PoolOptions, open_database
-from jobs.replay.recording import read_files
+from jobs.backtest.recordings import read_files
 from jobs.store import candles as candle_store
 
 DATA = Path(__file__).parents[3] / "sandbox" / "data"

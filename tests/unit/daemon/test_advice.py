@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from daemon.advice import ADVICE, advice_for
-from jobs.spec import Incident
+from jobs.core.job import Incident
 
 ROOT = Path(__file__).parents[3]
 MAKERS = {"Incident", "Rule", "AlertRule", "_above"}

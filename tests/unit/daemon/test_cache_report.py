@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from daemon.cache_report import EVERY_S, report_hourly
-from jobs.spec import Incident
-from jobs.store.cache_stats import TierStats
+from jobs.cache.stats import TierStats
+from jobs.core.job import Incident
 
 if TYPE_CHECKING:
     from loguru import Record

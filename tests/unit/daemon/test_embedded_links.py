@@ -24,7 +24,7 @@ from daemon.embedded_home import (
     refuse_nobody,
     remove_tree,
 )
-from jobs.halt import HaltLevel
+from jobs.domain.halt import HaltLevel
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root has what to lose")
 NOBODY = pwd.getpwnam("nobody")

@@ -8,8 +8,8 @@ from fixtures.trading import Alerts
 
 from daemon.halt_monitor import HaltMonitor, status_line, watch_halt
 from daemon.metrics import Metrics
-from jobs.errors import Unavailable
-from jobs.halt import Halt, HaltLevel
+from jobs.core.errors import Unavailable
+from jobs.domain.halt import Halt, HaltLevel
 from jobs.store.settings import Settings
 
 BY_ME = Halt(level=HaltLevel.ALL, by="cli:me")

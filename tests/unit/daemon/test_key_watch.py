@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from daemon.key_watch import AGAIN_S, EVERY_S, KeyWatch
-from jobs.errors import Unavailable
-from jobs.spec import Incident
+from jobs.core.errors import Unavailable
+from jobs.core.job import Incident
 from jobs.upbit.wire import ApiKey
 
 NOW = datetime(2026, 11, 20, 3, 0, tzinfo=UTC)

@@ -8,8 +8,8 @@ import pytest
 
 from daemon import lead
 from daemon.status import ProcessStatus
-from jobs.errors import BadData, Banned, Unavailable
-from jobs.spec import Incident
+from jobs.core.errors import BadData, Banned, Unavailable
+from jobs.core.job import Incident
 
 NOTHING: Any = None
 

@@ -11,7 +11,7 @@ from daemon.limits import RecentRuns, Watched, free_mb, memory_mb, rules
 from daemon.metrics import JobMetric
 from health.report import COMPONENTS, Component, Report, Status
 from health.watchdog import Heartbeats
-from jobs.gates import Gates
+from jobs.core.cooldowns import Gates
 
 NOW = datetime(2026, 11, 20, 3, 0, tzinfo=UTC)
 WELL = Component(status=Status.HEALTHY, cause=None, checked_at=NOW, latency_ms=1.0, detail={})

@@ -8,7 +8,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from daemon.metrics import ApiRequest, JobMetric, Metrics, ModelUse, Reading
-from jobs.spec import Incident
+from jobs.core.job import Incident
 
 AT = datetime(2026, 11, 20, 5, 0, tzinfo=UTC)
 

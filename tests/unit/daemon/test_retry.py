@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from daemon.retry import Progress, RetryBudget, RetryPolicy, retrying
-from jobs.errors import Banned, Permanent, RateLimited, Transient, Unavailable, WaitSource
+from jobs.core.errors import Banned, Permanent, RateLimited, Transient, Unavailable, WaitSource
 
 FAR = 1e9
 

@@ -11,8 +11,8 @@ import pytest
 from daemon.metrics import JobMetric
 from daemon.retry import RetryBudget, RetryPolicy
 from daemon.runner import Means, Runner
-from jobs.errors import Banned, ModelRejected, Permanent, RateLimited, Unavailable
-from jobs.spec import Incident, JobSpec, Slot, count_api_call, current_tally, note_progress
+from jobs.core.errors import Banned, ModelRejected, Permanent, RateLimited, Unavailable
+from jobs.core.job import Incident, JobSpec, Slot, count_api_call, current_tally, note_progress
 from jobs.store.fence import StaleEpoch
 
 AT = datetime(2026, 1, 5, tzinfo=UTC)

@@ -10,7 +10,7 @@ from daemon.config_sections import AlertsConfig
 from daemon.standing_rules import Standing, standing_rules
 from daemon.vigil import Vigil
 from health.report import COMPONENTS, Component, Report, Status
-from jobs.spec import Incident
+from jobs.core.job import Incident
 
 NOW = datetime(2026, 11, 20, 3, 0, tzinfo=UTC)
 WELL = Component(status=Status.HEALTHY, cause=None, checked_at=NOW, latency_ms=1.0, detail={})

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from daemon.threads import LaneThreads
-from jobs.spec import Lane, current_lane
+from jobs.core.job import Lane, current_lane
 
 
 @pytest.fixture

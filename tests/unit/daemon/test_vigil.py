@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from daemon.vigil import Rule, Vigil
-from jobs.spec import Incident
+from jobs.core.job import Incident
 
 if TYPE_CHECKING:
     from loguru import Record

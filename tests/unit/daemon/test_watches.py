@@ -13,8 +13,8 @@ from daemon.limits import RecentRuns
 from daemon.watches import Means, watches
 from health.report import COMPONENTS, Component, Report, Status
 from health.watchdog import Heartbeats
-from jobs.gates import Gates
-from jobs.spec import Incident
+from jobs.core.cooldowns import Gates
+from jobs.core.job import Incident
 from jobs.upbit.wire import ApiKey
 
 NO_DATABASE: Any = None

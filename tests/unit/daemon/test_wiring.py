@@ -14,7 +14,7 @@ from daemon.metrics import JobMetric
 from daemon.retry import RetryPolicy
 from daemon.runner import Means, Runner
 from jobs import ALL
-from jobs.spec import Slot
+from jobs.core.job import Slot
 
 
 class Told:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import jwt
 import pytest
 
-from jobs.trading.venue_rules import VenueError
+from jobs.matching.rules import VenueError
 from sandbox.auth import NONCE_MEMORY, Key, admit, allow, check_hash, identify
 from sandbox.options import Options
 

@@ -9,7 +9,7 @@ from typing import Literal
 import pytest
 
 import sandbox
-from jobs.errors import BadData
+from jobs.core.errors import BadData
 from jobs.upbit.ticks import is_on_tick
 from sandbox.books import BookMaker, load_shapes
 from sandbox.recording import SHIPPED, Reel

@@ -4,7 +4,7 @@ import hashlib
 
 import pytest
 
-from jobs.trading.venue_rules import VenueError
+from jobs.matching.rules import VenueError
 from sandbox.params import from_json, from_query
 
 

@@ -9,8 +9,8 @@ from uuid import uuid4
 import pytest
 from fixtures.venue import START_KRW, Venue
 
-from jobs.errors import Ambiguous, Banned, RateLimited, Refused, Unauthorized
-from jobs.gates import Gates
+from jobs.core.cooldowns import Gates
+from jobs.core.errors import Ambiguous, Banned, RateLimited, Refused, Unauthorized
 from jobs.upbit.client import UpbitClient, open_client
 from jobs.upbit.errors import MarketOffline
 from jobs.upbit.limits import LIMITS, Limit, Limiter

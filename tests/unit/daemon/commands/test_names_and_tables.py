@@ -11,7 +11,7 @@ import typer
 
 from daemon.commands.names import job_name, market_name
 from daemon.commands.tables import _fitting, plain_in
-from jobs.alert_kinds import ALERT_KINDS
+from jobs.core.alert_kinds import ALERT_KINDS
 
 ROOT = Path(__file__).parents[4]
 

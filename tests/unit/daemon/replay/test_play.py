@@ -8,9 +8,9 @@ import pytest
 
 from daemon.commands.replay import Bar, Lines
 from daemon.replay.play import Patient, Silent, Watch
-from jobs.decisions import Inputs, Verdict
-from jobs.errors import BadData, JobError, RateLimited, Unavailable
-from jobs.spec import Incident, Slot
+from jobs.core.errors import BadData, JobError, RateLimited, Unavailable
+from jobs.core.job import Incident, Slot
+from jobs.signals.protocol import Inputs, Verdict
 
 NOW = datetime(2026, 1, 5, tzinfo=UTC)
 INPUTS = Inputs(slot=Slot(job="signals", scheduled_at=NOW, run_id="replay"), now=NOW, markets=())

@@ -2,7 +2,7 @@
 
 import pytest
 
-from jobs.errors import JobError, NotSent, RateLimited, Refused, Unauthorized, Unavailable
+from jobs.core.errors import JobError, NotSent, RateLimited, Refused, Unauthorized, Unavailable
 from jobs.gemini.advice import ADVICE, advice_on
 
 SSL = "ConnectError: [SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: "

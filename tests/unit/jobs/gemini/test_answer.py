@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.errors import ModelRejected
+from jobs.core.errors import ModelRejected
 from jobs.gemini.answer import SCHEMA, read_answer
 from jobs.gemini.model import Reply, Usage
 

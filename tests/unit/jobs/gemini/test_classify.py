@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.errors import JobError, RateLimited, Refused, Transient, Unauthorized, Unavailable
+from jobs.core.errors import JobError, RateLimited, Refused, Transient, Unauthorized, Unavailable
+from jobs.core.untrusted import LONGEST_WAIT_S
 from jobs.gemini import classify
 from jobs.gemini.model import Exchange, Usage
-from jobs.untrusted import LONGEST_WAIT_S
 
 NOW = datetime(2026, 11, 20, 3, 0, tzinfo=UTC)
 FIXTURES = Path(__file__).parents[3] / "data" / "fixtures"

@@ -6,11 +6,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from jobs.errors import RateLimited, Refused, Unavailable
-from jobs.gates import Gates
+from jobs.core.cooldowns import Gates
+from jobs.core.errors import RateLimited, Refused, Unavailable
+from jobs.core.job import Tally, current_tally
 from jobs.gemini.client import Connection, GeminiClient
 from jobs.gemini.model import Exchange, Request
-from jobs.spec import Tally, current_tally
 
 START = datetime(2026, 11, 20, 3, 0, tzinfo=UTC)
 REQUEST = Request(

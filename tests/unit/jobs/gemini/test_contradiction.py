@@ -2,8 +2,8 @@
 
 import pytest
 
-from jobs.decisions import Action
 from jobs.gemini.contradiction import contradicts
+from jobs.signals.protocol import Action
 
 
 @pytest.mark.parametrize(

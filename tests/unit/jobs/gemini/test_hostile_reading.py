@@ -12,7 +12,7 @@ from itertools import islice
 import pytest
 from fixtures.hostile_answers import MARKETS, Hostile, answers
 
-from jobs.errors import JobError
+from jobs.core.errors import JobError
 from jobs.gemini import classify
 from jobs.gemini.answer import read_answer
 from jobs.gemini.model import Exchange

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.decisions import Holding, Inputs, MarketInput
-from jobs.features import NAMES, Features
+from jobs.candles.features import NAMES, Features
+from jobs.core.job import Slot
 from jobs.gemini import prompt
-from jobs.spec import Slot
+from jobs.signals.protocol import Holding, Inputs, MarketInput
 
 NOW = datetime(2026, 1, 5, 12, 34, 5, tzinfo=UTC)
 SLOT = Slot(job="signals", scheduled_at=NOW, run_id="r1")

@@ -5,7 +5,7 @@ import pytest
 from psycopg import errors
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
-from jobs.errors import Transient, Unavailable
+from jobs.core.errors import Transient, Unavailable
 from jobs.store.db import as_job_error, translated
 
 

@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import pytest
 
-from jobs.halt import HaltLevel
+from jobs.domain.halt import HaltLevel
 from jobs.store.loosening import LESS, MORE, NEUTRAL, OFF_AT_ZERO, is_looser
 from jobs.store.settings import HALTED, SPECS, Value
 

@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import pytest
 
-from jobs.halt import HaltLevel
+from jobs.domain.halt import HaltLevel
 from jobs.store.settings import SPECS, Settings, Value, parse_value
 
 DEFAULTS = {

@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import pytest
 
-from jobs.errors import RateLimited, Refused
+from jobs.core.errors import RateLimited, Refused
 from jobs.upbit.absent import AbsentMarkets
 from jobs.upbit.wire import Ticker
 

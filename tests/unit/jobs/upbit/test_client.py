@@ -9,9 +9,17 @@ import httpx
 import pytest
 import respx
 
-from jobs.errors import Ambiguous, BadData, NotSent, RateLimited, Refused, Unauthorized, Unavailable
-from jobs.gates import Gates
-from jobs.trading.exchange import Exchange, Quotes
+from jobs.core.cooldowns import Gates
+from jobs.core.errors import (
+    Ambiguous,
+    BadData,
+    NotSent,
+    RateLimited,
+    Refused,
+    Unauthorized,
+    Unavailable,
+)
+from jobs.domain.exchange import Exchange, Quotes
 from jobs.upbit.client import UpbitClient, open_client
 from jobs.upbit.errors import MarketOffline
 from jobs.upbit.limits import Limit, Limiter

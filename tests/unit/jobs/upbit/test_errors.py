@@ -2,7 +2,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from jobs.errors import Refused, Unauthorized, Unavailable
+from jobs.core.errors import Refused, Unauthorized, Unavailable
 from jobs.upbit.errors import (
     MarketOffline,
     block_s,

@@ -3,7 +3,7 @@ from decimal import Decimal
 
 import pytest
 
-from jobs.errors import BadData
+from jobs.core.errors import BadData
 from jobs.upbit.fields import Fields, decode, every, rows, to_decimal
 
 

@@ -14,10 +14,10 @@ import httpx
 import pytest
 from loguru import logger
 
-from jobs.errors import BadData, Banned, NotSent, RateLimited, Refused, Unavailable
-from jobs.gates import Gates
-from jobs.http_clients import settings
-from jobs.spec import Tally, current_tally
+from jobs.core.cooldowns import Gates
+from jobs.core.errors import BadData, Banned, NotSent, RateLimited, Refused, Unavailable
+from jobs.core.http_clients import settings
+from jobs.core.job import Tally, current_tally
 from jobs.upbit.http import Call, Sender, open_http, timeouts
 from jobs.upbit.limits import EXCHANGE, QUOTATION, Limit, Limiter
 from jobs.upbit.signing import Keys, Signer

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.spec import current_lane
+from jobs.core.job import current_lane
 from jobs.upbit.limits import (
     EXCHANGE,
     KEPT_FOR_ORDERS,

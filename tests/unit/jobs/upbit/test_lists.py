@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from loguru import logger
 
-from jobs.errors import BadData
+from jobs.core.errors import BadData
 from jobs.upbit import wire
 from jobs.upbit.errors import read_fault, to_error
 from jobs.upbit.fields import decode

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.errors import BadData
+from jobs.core.errors import BadData
 from jobs.upbit.ticks import (
     band_floor,
     is_on_tick,

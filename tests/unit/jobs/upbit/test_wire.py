@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from jobs.errors import BadData
+from jobs.core.errors import BadData
 from jobs.upbit import wire
 
 ORDER: dict[str, Any] = {

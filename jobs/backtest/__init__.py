@@ -1,0 +1,1 @@
+"""Backtests: recorded candles traded by the code that trades live, in memory and virtual time."""

@@ -1,0 +1,1 @@
+"""Caches of this process and the Redis tier behind them; nothing that decides reads Redis."""

@@ -1,0 +1,1 @@
+"""Candles in memory: which are missing, larger units, features. Pure."""

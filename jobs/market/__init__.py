@@ -1,0 +1,1 @@
+"""The market job: tickers, candles and the marks of markets."""

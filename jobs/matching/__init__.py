@@ -1,0 +1,1 @@
+"""The exchange's matching engine and money rules for one account, without I/O."""

@@ -1,0 +1,1 @@
+"""The orders job and the order protocol: placement, tracking, settlement, reconciliation."""

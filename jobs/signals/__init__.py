@@ -1,0 +1,1 @@
+"""The signals job and the sources of signals it asks."""
