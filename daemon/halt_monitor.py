@@ -9,7 +9,7 @@ from loguru import logger
 from daemon.metrics import Metrics, Reading
 from jobs.core.job import Incident, Notifier, Sleep, current_lane
 from jobs.domain.halt import NOT_HALTED, Halt, HaltLevel, halted_by_file, strongest
-from jobs.store.settings import Settings
+from jobs.domain.settings import Settings
 
 LOOK_EVERY_S = 0.25
 SETTINGS_S = 0.5

@@ -15,9 +15,9 @@ from daemon.config import LIVE_CONFIRMED, Config
 from daemon.embedded_home import acting_as, owner_of
 from daemon.modes import make_folders
 from jobs.core.job import Incident
+from jobs.domain.settings import Settings
 from jobs.store import settings as settings_store
 from jobs.store.db import Database
-from jobs.store.settings import Settings
 from jobs.store.tables import fills, orders, positions
 
 MARKER = "live-confirmed"

@@ -14,10 +14,10 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from jobs.core.errors import JobError
 from jobs.core.job import Clock, Incident, Notifier, Sleep
+from jobs.domain.settings import HALTED
 from jobs.store.alerts import known_incidents
 from jobs.store.db import Database
 from jobs.store.loosening import Change, changes_since
-from jobs.store.settings import HALTED
 
 LOOK_EVERY_S = 2.0
 TIMEOUT_S = 5.0

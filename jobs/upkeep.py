@@ -11,9 +11,9 @@ from datetime import timedelta
 from loguru import logger
 
 from jobs.core.job import Clock, Slot
+from jobs.domain.settings import Settings
 from jobs.store import candle_proofs, partitions, retention
 from jobs.store.db import Database
-from jobs.store.settings import Settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,11 +14,11 @@ from daemon.commands.session import with_database
 from daemon.commands.tables import plain, to_json
 from daemon.config import Config
 from jobs.core.job import Incident
+from jobs.domain.settings import Settings
 from jobs.store import equity as equity_store
 from jobs.store import settings as settings_store
 from jobs.store.db import Database
 from jobs.store.equity import Restart
-from jobs.store.settings import Settings
 
 commands = typer.Typer(
     help="Show from which profit max_drawdown_pct counts, or have it begin anew.\n\n"

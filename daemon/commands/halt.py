@@ -17,6 +17,7 @@ from daemon.embedded_home import acting_as, owner_of
 from daemon.halt_monitor import KEYS, halt_incident
 from jobs.domain.halt import BY_COMMAND, Halt, HaltLevel, halted_by_file, shown
 from jobs.domain.ledger import Holding
+from jobs.domain.settings import HALTED, Settings
 from jobs.store import positions as position_store
 from jobs.store import settings as store
 from jobs.store.db import Database
@@ -89,18 +90,18 @@ async def halt_now(db: Database, config: Config, level: HaltLevel, reason: str) 
     Nothing is loosened: a halt of all stays one.
     """
     async with db.begin() as conn:
-        before = (await store.read(conn, fallback=store.Settings())).halt
+        before = (await store.read(conn, fallback=Settings())).halt
     is_halted = before.level.rank >= level.rank
     if not is_halted or (before.level is level and reason):
-        await store.write(db, store.HALTED, level.value, operator(), reason=shown(reason))
+        await store.write(db, HALTED, level.value, operator(), reason=shown(reason))
     async with db.begin() as conn:
-        now = (await store.read(conn, fallback=store.Settings())).halt
+        now = (await store.read(conn, fallback=Settings())).halt
     await outbox(db, config).notify(halt_incident(now))
     return before if is_halted else None
 
 
 async def _resume(db: Database, config: Config) -> bool:
-    changed = await store.write(db, store.HALTED, HaltLevel.NONE.value, operator())
+    changed = await store.write(db, HALTED, HaltLevel.NONE.value, operator())
     told = outbox(db, config)
     for key in KEYS.values():
         await told.resolve(key)

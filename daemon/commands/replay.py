@@ -23,7 +23,7 @@ from daemon.replay import page, table
 from daemon.replay.play import Pace, Wanted, Watch, make_report
 from jobs.backtest.report import Report
 from jobs.core.errors import JobError
-from jobs.store import settings as settings_store
+from jobs.domain.settings import Value, parse_value
 
 DATABASE: Final = "database"
 TENTHS: Final = 10
@@ -131,12 +131,12 @@ def _config(path: Path | None, *, optional: bool) -> Config:
     return read_config(path, keys=False)
 
 
-def _overrides(texts: list[str]) -> Mapping[str, settings_store.Value]:
-    found: dict[str, settings_store.Value] = {}
+def _overrides(texts: list[str]) -> Mapping[str, Value]:
+    found: dict[str, Value] = {}
     for text in texts:
         key, _, value = text.partition("=")
         try:
-            found[key.strip()] = settings_store.parse_value(key.strip(), value.strip())
+            found[key.strip()] = parse_value(key.strip(), value.strip())
         except ValueError as error:
             fail(f"--set: {error}", BAD_CONFIGURATION)
     return found

@@ -13,6 +13,7 @@ from daemon.commands.options import ConfigOption, JsonOption, fail, read_config
 from daemon.commands.session import with_database
 from daemon.commands.tables import WideOption, plain, show
 from jobs.domain.ceilings import Ceilings
+from jobs.domain.settings import SPECS, Settings, Spec, Value, parse_value
 from jobs.store import settings as store
 from jobs.store.db import Database
 from jobs.store.loosening import OFF_AT_ZERO, is_looser
@@ -31,8 +32,8 @@ class SettingRow:
     """One setting: its value, its default, what it may be and who changed it last."""
 
     key: str
-    value: store.Value
-    default: store.Value
+    value: Value
+    default: Value
     allowed: str
     help: str
     updated_at: datetime | None
@@ -70,9 +71,9 @@ def get_setting(
     Example: upbitd settings get max_open_positions
     """
     try:
-        store.parse_value(key, "")
+        parse_value(key, "")
     except ValueError as error:
-        if key not in store.SPECS:
+        if key not in SPECS:
             fail(str(error), BAD_VALUE)
     settings = read_config(config, keys=False)
     rows = with_database(settings, lambda db: _rows(db, settings.limits.ceilings()))
@@ -96,7 +97,7 @@ def set_setting(
     """
     settings = read_config(config, keys=False)
     try:
-        parsed = store.parse_value(key, value)
+        parsed = parse_value(key, value)
         settings.limits.ceilings().check(key, parsed)
     except ValueError as error:
         fail(str(error), BAD_VALUE)
@@ -106,7 +107,7 @@ def set_setting(
     typer.echo(f"{key} = {plain(parsed)}" if changed else f"{key} is {plain(parsed)} already")
 
 
-def _confirm(key: str, old: store.Value, new: store.Value) -> None:
+def _confirm(key: str, old: Value, new: Value) -> None:
     """Ask before more real money is risked; ends the command where nobody can answer."""
     if not is_looser(key, old, new):
         return
@@ -118,9 +119,9 @@ def _confirm(key: str, old: store.Value, new: store.Value) -> None:
     typer.confirm(f"{what}. Change it?", abort=True)
 
 
-async def _stored(db: Database, key: str) -> store.Value:
+async def _stored(db: Database, key: str) -> Value:
     async with db.begin() as conn:
-        return cast(store.Value, getattr(await store.read(conn, fallback=store.Settings()), key))
+        return cast(Value, getattr(await store.read(conn, fallback=Settings()), key))
 
 
 async def _rows(db: Database, ceilings: Ceilings) -> list[SettingRow]:
@@ -139,11 +140,11 @@ async def _rows(db: Database, ceilings: Ceilings) -> list[SettingRow]:
             updated_at=changed[key].updated_at if key in changed else None,
             updated_by=changed[key].updated_by if key in changed else None,
         )
-        for key, spec in store.SPECS.items()
+        for key, spec in SPECS.items()
     ]
 
 
-def _allowed(spec: store.Spec, ceilings: Ceilings) -> str:
+def _allowed(spec: Spec, ceilings: Ceilings) -> str:
     top = ceilings.of(spec.key)
     return spec.allowed if top is None else f"at most {top:f} ([limits])"
 

@@ -27,6 +27,7 @@ from jobs.core.cooldowns import Gates
 from jobs.core.errors import BadData, Transient
 from jobs.core.job import Clock, Incident, Sleep
 from jobs.domain.halt import NOT_HALTED
+from jobs.domain.settings import HALTED, Settings, Value
 from jobs.signals.protocol import Inputs, Source, Verdict
 from jobs.signals.registry import load_source
 from jobs.signals.rule_source import RulesSource
@@ -34,7 +35,6 @@ from jobs.signals.strategy_source import StrategySource
 from jobs.store import llm_calls
 from jobs.store import settings as settings_store
 from jobs.store.db import Database
-from jobs.store.settings import Settings, Value
 from jobs.upbit.wire import DAY_UNIT, Candle
 
 HISTORY = timedelta(days=6)
@@ -198,7 +198,7 @@ async def _plan(config: Config, wanted: Wanted, db: Database | None, tape: Tape)
     if wanted.data is None and db is not None:
         async with db.begin() as tx:
             settings = config.limits.ceilings().bound(await settings_store.read(tx))
-    changes = {k: v for k, v in wanted.overrides.items() if k != settings_store.HALTED}
+    changes = {k: v for k, v in wanted.overrides.items() if k != HALTED}
     signals = config.jobs.signals
     return Plan(
         since=_whole(wanted.since or tape.first),

@@ -17,8 +17,8 @@ from jobs.backtest.simulated_market import ReplayVenue
 from jobs.backtest.trader import EQUITY_EVERY, Trader
 from jobs.core.errors import BadData
 from jobs.domain.portfolio import SignalFact
+from jobs.domain.settings import Settings
 from jobs.matching.rules import Rules
-from jobs.store.settings import Settings
 
 MINUTE = timedelta(minutes=1)
 PASS = timedelta(seconds=10)

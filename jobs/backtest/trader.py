@@ -22,9 +22,9 @@ from jobs.domain.ledger import ZERO, Holding
 from jobs.domain.order_book import best_bid
 from jobs.domain.portfolio import Money, Rules, SignalFact, Wish
 from jobs.domain.risk import Refusal, assess
+from jobs.domain.settings import Settings
 from jobs.domain.signal_choice import choose
 from jobs.matching.engine import VenueError
-from jobs.store.settings import Settings
 from jobs.upbit import ticks
 
 EQUITY_EVERY = timedelta(minutes=1)

@@ -5,8 +5,9 @@ import time
 from jobs.cache.cache import Monotonic
 from jobs.cache.single_flight import SingleFlight
 from jobs.cache.stats import Counters, TierStats
+from jobs.domain.settings import Settings
 from jobs.store.db import Database
-from jobs.store.settings import Settings, read
+from jobs.store.settings import read
 
 CHANNEL = "settings_changed"
 """On it the database tells of every change of a setting (jobs/cache/listener.py)."""

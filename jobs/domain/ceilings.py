@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # the configuration needs no database
-    from jobs.store.settings import Settings, Value
+    from jobs.domain.settings import Settings, Value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from decimal import ROUND_DOWN, Context, Decimal
 
 from jobs.domain import order_book
 from jobs.domain.portfolio import Rules
-from jobs.store.settings import Settings
+from jobs.domain.settings import Settings
 from jobs.upbit.ticks import tick_size
 from jobs.upbit.wire import Chance
 

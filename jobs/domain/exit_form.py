@@ -15,7 +15,7 @@ from jobs.domain.due_exits import LAST_RUNG
 from jobs.domain.ledger import EXACT
 from jobs.domain.order_form import AUTO, FITS, USUAL, offered_name, plain, smp_type
 from jobs.domain.portfolio import Rules, Wish
-from jobs.store.settings import Settings
+from jobs.domain.settings import Settings
 from jobs.upbit.ticks import round_price, round_volume, tick_size
 from jobs.upbit.wire import OrderRequest
 

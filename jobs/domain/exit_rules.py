@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import Literal
 
 from jobs.domain.ledger import Holding
-from jobs.store.settings import Settings
+from jobs.domain.settings import Settings
 from jobs.upbit.wire import Side
 
 ExitKind = Literal["stop_loss", "take_profit", "trailing_stop"]

@@ -12,7 +12,7 @@ from jobs.domain.collar import entry_bound
 from jobs.domain.ledger import EXACT
 from jobs.domain.order_book import best_ask
 from jobs.domain.portfolio import Rules, Wish
-from jobs.store.settings import Settings
+from jobs.domain.settings import Settings
 from jobs.upbit.ticks import round_price, round_volume, tick_size
 from jobs.upbit.wire import OrderRequest
 

@@ -14,7 +14,7 @@ from decimal import ROUND_DOWN, ROUND_UP, Context, Decimal
 from jobs.domain import collar, exit_form, order_form
 from jobs.domain.ledger import EXACT, ZERO
 from jobs.domain.portfolio import Portfolio, Rules, Wish
-from jobs.store.settings import Settings
+from jobs.domain.settings import Settings
 from jobs.upbit.ticks import round_volume
 from jobs.upbit.wire import OrderRequest
 

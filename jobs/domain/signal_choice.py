@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from jobs.domain.portfolio import SignalFact
-from jobs.store.settings import Settings
+from jobs.domain.settings import Settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

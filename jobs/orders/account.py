@@ -11,8 +11,8 @@ from jobs.domain.ceilings import UNLIMITED, Ceilings
 from jobs.domain.exchange import Exchange
 from jobs.domain.halt import halted_by_file, strongest
 from jobs.domain.portfolio import Mode
+from jobs.domain.settings import Settings
 from jobs.store.db import Database
-from jobs.store.settings import Settings
 from jobs.upbit.wire import OUR_PREFIX
 
 PREFIX = OUR_PREFIX

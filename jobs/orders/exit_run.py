@@ -18,6 +18,7 @@ from jobs.domain.order_book import best_bid
 from jobs.domain.order_states import State
 from jobs.domain.portfolio import Rules, SignalFact, Wish
 from jobs.domain.risk import Refusal
+from jobs.domain.settings import Settings
 from jobs.orders import exit_alerts
 from jobs.orders.account import Desk
 from jobs.orders.foreign import why_locked
@@ -29,7 +30,6 @@ from jobs.store import due_exits as due_store
 from jobs.store import orders as order_store
 from jobs.store import positions as position_store
 from jobs.store.orders import NEVER_SENT, OrderRow
-from jobs.store.settings import Settings
 from jobs.upbit import ticks
 from jobs.upbit.wire import Orderbook
 

@@ -25,6 +25,7 @@ from jobs.domain.ledger import ZERO
 from jobs.domain.order_states import OPEN
 from jobs.domain.portfolio import Money, Rules, SignalFact, Wish
 from jobs.domain.risk import Refusal
+from jobs.domain.settings import Settings
 from jobs.domain.signal_choice import choose
 from jobs.orders.account import Desk
 from jobs.orders.barred_bids import WhyNoEntry, cancel_barred
@@ -40,7 +41,6 @@ from jobs.store import positions as position_store
 from jobs.store import settings as settings_store
 from jobs.store.market_data import Snapshot
 from jobs.store.orders import OrderRow
-from jobs.store.settings import Settings
 
 ALERTED = frozenset({"daily_loss_limit_krw", "max_drawdown_pct", "max_orders_per_day"})
 """Limits that a person hears of when they stop an entry."""

@@ -26,6 +26,7 @@ from jobs.domain.order_form import smp_type
 from jobs.domain.order_states import State
 from jobs.domain.portfolio import Money, Rules, Wish
 from jobs.domain.risk import Refusal, assess
+from jobs.domain.settings import Settings
 from jobs.orders.account import Desk
 from jobs.orders.settlement import contradiction, settle
 from jobs.store import orders as order_store
@@ -33,7 +34,6 @@ from jobs.store import positions as position_store
 from jobs.store import settings as settings_store
 from jobs.store.order_events import Note
 from jobs.store.orders import NEVER_SENT, OrderRow
-from jobs.store.settings import Settings
 
 if TYPE_CHECKING:
     from loguru import Logger

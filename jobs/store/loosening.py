@@ -9,8 +9,8 @@ from typing import Any
 from sqlalchemy import select
 
 from jobs.domain.halt import HaltLevel
+from jobs.domain.settings import HALTED, SPECS, Value
 from jobs.store.db import Database
-from jobs.store.settings import HALTED, SPECS, Value
 from jobs.store.tables import settings_audit as audit
 
 MORE = frozenset(

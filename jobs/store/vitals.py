@@ -9,11 +9,11 @@ from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from jobs.domain.due_exits import DueExit
+from jobs.domain.settings import Settings
 from jobs.store import due_exits, reconciliations
 from jobs.store import settings as settings_store
 from jobs.store.db import Database
 from jobs.store.reconciliations import Reconciliation
-from jobs.store.settings import Settings
 from jobs.store.tables import llm_calls, orders, signals
 
 OPEN_STATES = ("intent", "sent", "unknown", "wait")

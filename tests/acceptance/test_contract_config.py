@@ -11,7 +11,7 @@ import pytest
 from daemon.config import ConfigError, from_mapping
 from daemon.config_sections import Config
 from daemon.config_values import Markets
-from jobs.store.settings import SPECS, Settings
+from jobs.domain.settings import SPECS, Settings
 
 FIVE = ("KRW-BTC", "KRW-ETH", "KRW-XRP", "KRW-SOL", "KRW-DOGE")
 

@@ -15,12 +15,12 @@ from fixtures.trading import BTC, Trading
 
 from jobs.candles.selection import Selection
 from jobs.core.job import Slot
+from jobs.domain.settings import Settings
 from jobs.market.job import MarketJob
 from jobs.signals.job import SignalsJob
 from jobs.signals.rule_source import RulesSource
 from jobs.store import candles, market_data
 from jobs.store.db import Database
-from jobs.store.settings import Settings
 from jobs.upbit.absent import AbsentMarkets
 from jobs.upbit.lists import Page
 from jobs.upbit.wire import Candle, Market, Ticker

@@ -6,9 +6,9 @@ import pytest
 from psycopg.rows import dict_row
 
 from jobs.core.job import Slot
+from jobs.domain.settings import Settings
 from jobs.store import candle_proofs, candles, market_data, partitions, retention
 from jobs.store.db import Database
-from jobs.store.settings import Settings
 from jobs.upbit.wire import Candle, Ticker
 from jobs.upkeep import Keep, UpkeepJob
 

@@ -10,7 +10,7 @@ from daemon.halt_monitor import HaltMonitor, status_line, watch_halt
 from daemon.metrics import Metrics
 from jobs.core.errors import Unavailable
 from jobs.domain.halt import Halt, HaltLevel
-from jobs.store.settings import Settings
+from jobs.domain.settings import Settings
 
 BY_ME = Halt(level=HaltLevel.ALL, by="cli:me")
 

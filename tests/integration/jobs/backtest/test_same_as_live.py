@@ -24,6 +24,7 @@ from jobs.backtest.signal_feed import SourceFeed, snapshot
 from jobs.backtest.simulated_market import book_at
 from jobs.backtest.trader import Trader
 from jobs.core.job import Slot
+from jobs.domain.settings import SPECS, Settings
 from jobs.matching.rules import Rules
 from jobs.orders.account import Desk
 from jobs.orders.job import OrdersJob
@@ -34,7 +35,6 @@ from jobs.store import candles as candle_store
 from jobs.store import market_data, tables
 from jobs.store import settings as settings_store
 from jobs.store.db import Database
-from jobs.store.settings import Settings
 from jobs.upbit.wire import Orderbook, Ticker
 
 DATA = Path(__file__).parents[4] / "sandbox" / "data"
@@ -140,7 +140,7 @@ async def opened(db: Database, tape: Tape, settings: Settings, rules: Rules) -> 
     exchange = PaperExchange(db, quotes, clock=clock, rules=rules)
     desk = Desk(db=db, exchange=exchange, clock=clock, notifier=Alerts(), mode="paper")
     view = MarketView(db=db, exchange=exchange, quotes=quotes, clock=clock)
-    for key in settings_store.SPECS:
+    for key in SPECS:
         await settings_store.write(db, key, getattr(settings, key), "test")
     known = [candle for market in MARKETS for candle in tape.window(market, 400, BEGIN)]
     await candle_store.upsert(db, known)

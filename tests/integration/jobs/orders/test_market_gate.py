@@ -6,7 +6,7 @@ import pytest
 from fixtures.trading import BTC, Trading
 
 from jobs.core.errors import Unavailable
-from jobs.store import settings as settings_store
+from jobs.domain.settings import Settings
 
 
 async def test_the_first_purchase_of_a_market_is_tested_and_no_later_one(trading: Trading) -> None:
@@ -89,9 +89,9 @@ async def test_a_halt_file_stops_orders_at_once_and_its_end_resumes(
     trading: Trading, tmp_path: Path
 ) -> None:
     """Settings may be an hour old in a cache: the file is looked at before every order."""
-    stale = settings_store.Settings()
+    stale = Settings()
 
-    async def cached() -> settings_store.Settings:
+    async def cached() -> Settings:
         return stale
 
     file = tmp_path / "HALT"
@@ -131,9 +131,9 @@ async def test_a_halt_file_between_intent_and_sending_withdraws_the_order(
 async def test_a_halt_in_the_database_is_heeded_though_settings_are_cached(
     trading: Trading,
 ) -> None:
-    stale = settings_store.Settings()
+    stale = Settings()
 
-    async def cached() -> settings_store.Settings:
+    async def cached() -> Settings:
         return stale
 
     trading.job = type(trading.job)(

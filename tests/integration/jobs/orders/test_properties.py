@@ -34,13 +34,13 @@ from jobs.domain import risk
 from jobs.domain.halt import HaltLevel
 from jobs.domain.order_states import OPEN
 from jobs.domain.risk import day_start
+from jobs.domain.settings import Settings, parse_value
 from jobs.store import equity as equity_store
 from jobs.store import orders as order_store
 from jobs.store import positions as position_store
 from jobs.store import settings as settings_store
 from jobs.store.db import Database
 from jobs.store.orders import OrderRow
-from jobs.store.settings import Settings
 from jobs.store.tables import fills, orders, signals
 from jobs.upbit.ticks import round_price
 
@@ -166,7 +166,7 @@ class TradingHistory(RuleBasedStateMachine):
     @rule(data=st.data(), key=st.sampled_from(sorted(CHOICES)))
     def a_setting_changes(self, data: st.DataObject, key: str) -> None:
         value = data.draw(st.sampled_from(CHOICES[key]))
-        checked = settings_store.parse_value(key, str(value))
+        checked = parse_value(key, str(value))
         self.runner.run(settings_store.write(self.database, key, checked, "test"))
 
     # -- doing it --------------------------------------------------------------------------------

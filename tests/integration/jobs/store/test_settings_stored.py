@@ -15,9 +15,9 @@ from jobs.cache.listener import listen
 from jobs.cache.settings_cache import CHANNEL, SettingsCache
 from jobs.core.errors import BadData, Unavailable
 from jobs.domain.halt import HaltLevel
+from jobs.domain.settings import Settings
 from jobs.store import settings
 from jobs.store.db import Database
-from jobs.store.settings import Settings
 
 if TYPE_CHECKING:
     from loguru import Record

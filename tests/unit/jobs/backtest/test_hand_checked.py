@@ -17,7 +17,7 @@ from jobs.backtest.run import Plan, fixed, play
 from jobs.backtest.statistics import round_trips
 from jobs.backtest.trader import Trader
 from jobs.domain.portfolio import SignalFact
-from jobs.store.settings import Settings
+from jobs.domain.settings import Settings
 from jobs.upbit.wire import Candle
 
 BTC, XRP = "KRW-BTC", "KRW-XRP"

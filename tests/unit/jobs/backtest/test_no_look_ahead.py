@@ -18,7 +18,7 @@ from jobs.backtest.recordings import read_files
 from jobs.backtest.run import Plan, play
 from jobs.backtest.signal_feed import SourceFeed
 from jobs.backtest.trader import Trader
-from jobs.store.settings import Settings
+from jobs.domain.settings import Settings
 from jobs.upbit.wire import Candle
 
 DATA = Path(__file__).parents[4] / "sandbox" / "data"

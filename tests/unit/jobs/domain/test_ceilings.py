@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.domain.ceilings import UNLIMITED, Ceilings
-from jobs.store.settings import Settings
+from jobs.domain.settings import Settings
 
 CEILINGS = Ceilings(
     max_position_krw=Decimal(500_000), max_orders_per_day=5, daily_loss_limit_krw=Decimal(50_000)

@@ -12,9 +12,9 @@ from jobs.domain.due_exits import DueExit
 from jobs.domain.exit_form import Unsold, sale
 from jobs.domain.order_book import best_bid
 from jobs.domain.portfolio import Purpose, Rules, Wish
+from jobs.domain.settings import Settings
 from jobs.matching.rules import ASK_TYPES, BID_TYPES, check_amounts, check_shape
 from jobs.matching.rules import Rules as VenueRules
-from jobs.store.settings import Settings
 from jobs.upbit import ticks
 from jobs.upbit.wire import Chance, Level, Orderbook, OrderRequest
 

@@ -6,7 +6,7 @@ import pytest
 
 from jobs.domain.exit_rules import decide, fallen, risen
 from jobs.domain.ledger import Holding
-from jobs.store.settings import Settings
+from jobs.domain.settings import Settings
 
 HELD = Holding(volume=Decimal("0.1"), avg_price=Decimal(1000), high_price=Decimal(1000))
 

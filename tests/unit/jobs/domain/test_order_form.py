@@ -8,9 +8,9 @@ import pytest
 
 from jobs.domain.order_form import Unfit, purchase, smp_type, total
 from jobs.domain.portfolio import Purpose, Rules, Wish
+from jobs.domain.settings import Settings
 from jobs.matching.rules import Rules as VenueRules
 from jobs.matching.rules import check_amounts, check_shape
-from jobs.store.settings import Settings
 from jobs.upbit.wire import Chance, Level, Orderbook
 
 SPEND = Decimal(100_000)

@@ -14,7 +14,7 @@ from jobs.domain.ledger import Holding
 from jobs.domain.order_states import State
 from jobs.domain.portfolio import OpenOrder, Portfolio, Rules, SignalFact, Wish
 from jobs.domain.risk import Approved, Refusal, assess, day_start
-from jobs.store.settings import Settings
+from jobs.domain.settings import Settings
 from jobs.upbit import ticks
 from jobs.upbit.wire import Chance, Level, Orderbook, OrderRequest
 

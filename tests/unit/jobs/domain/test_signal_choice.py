@@ -7,8 +7,8 @@ from decimal import Decimal
 import pytest
 
 from jobs.domain.portfolio import SignalFact
+from jobs.domain.settings import Settings
 from jobs.domain.signal_choice import choose
-from jobs.store.settings import Settings
 
 NOW = datetime(2026, 1, 5, tzinfo=UTC)
 SIGNAL = SignalFact(id=1, market="KRW-BTC", action="buy", confidence=Decimal(1), created_at=NOW)

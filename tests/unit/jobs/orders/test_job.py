@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from jobs.core.errors import BadData, JobError, RateLimited, Unavailable
+from jobs.domain.settings import Settings
 from jobs.orders.account import Desk
 from jobs.orders.job import OrdersJob, _Pass
-from jobs.store.settings import Settings
 
 NOW = datetime(2026, 1, 5, tzinfo=UTC)
 NOTHING: Any = None

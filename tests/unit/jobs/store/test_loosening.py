@@ -5,8 +5,8 @@ from decimal import Decimal
 import pytest
 
 from jobs.domain.halt import HaltLevel
+from jobs.domain.settings import HALTED, SPECS, Value
 from jobs.store.loosening import LESS, MORE, NEUTRAL, OFF_AT_ZERO, is_looser
-from jobs.store.settings import HALTED, SPECS, Value
 
 
 def test_every_setting_is_judged() -> None:

@@ -6,7 +6,7 @@ from decimal import Decimal
 import pytest
 
 from jobs.domain.halt import HaltLevel
-from jobs.store.settings import SPECS, Settings, Value, parse_value
+from jobs.domain.settings import SPECS, Settings, Value, parse_value
 
 DEFAULTS = {
     "stop_loss_pct": "5",
