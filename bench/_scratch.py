@@ -9,8 +9,8 @@ from pathlib import Path
 import psycopg
 from psycopg.sql import SQL, Identifier
 
-from daemon import schema
-from daemon.embedded import EmbeddedPostgres
+from daemon.postgres import schema
+from daemon.postgres.server import EmbeddedPostgres
 
 # as the daemon runs it, and big enough that a checkpoint is not what is measured
 SETTINGS = {"max_wal_size": "4GB", "autovacuum": "off"}

@@ -21,8 +21,8 @@ from cachetools import TTLCache
 from loguru import logger
 
 from bench._scratch import fresh_database, scratch_server
-from daemon.caches import AHEAD, Caches
-from daemon.database import PoolOptions, open_database
+from daemon.caching.caches import AHEAD, Caches
+from daemon.postgres.pool import PoolOptions, open_database
 from jobs.cache.cache import Cache, Terms
 from jobs.cache.latest_signal import LatestSignal
 from jobs.cache.listener import listen

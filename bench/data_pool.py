@@ -17,7 +17,7 @@ from loguru import logger
 from sqlalchemy import text
 
 from bench._scratch import fresh_database, scratch_server
-from daemon.database import PoolOptions, open_database
+from daemon.postgres.pool import PoolOptions, open_database
 from jobs.store.db import Database
 
 ROUNDS = 5

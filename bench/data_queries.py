@@ -13,7 +13,7 @@ import psycopg
 from loguru import logger
 
 from bench._scratch import fresh_database, scratch_server
-from daemon.database import PoolOptions, open_database
+from daemon.postgres.pool import PoolOptions, open_database
 from jobs.store import orders
 from jobs.store.db import Database
 

@@ -22,7 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import DeclarativeBase
 
 from bench._scratch import fresh_database, scratch_server
-from daemon.database import PoolOptions, open_database
+from daemon.postgres.pool import PoolOptions, open_database
 from jobs.store import candles, tables
 from jobs.store.db import Database
 from jobs.upbit.wire import Candle

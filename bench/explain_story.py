@@ -12,7 +12,7 @@ import time
 import psycopg
 
 from bench._scratch import fresh_database, scratch_server
-from daemon.database import PoolOptions, open_database
+from daemon.postgres.pool import PoolOptions, open_database
 from jobs.store.story import story
 
 GOAL_S = 1.0

@@ -17,12 +17,12 @@ from unittest.mock import patch
 
 from loguru import logger
 
-from daemon import slots
-from daemon.board import JobBoard
-from daemon.metrics import Metrics
-from daemon.retry import RetryBudget, RetryPolicy
-from daemon.runner import Means, Runner
-from daemon.slots import SlotLedger
+from daemon.scheduling import slot_ledger
+from daemon.scheduling.job_status import JobBoard
+from daemon.scheduling.retry import RetryBudget, RetryPolicy
+from daemon.scheduling.runner import Means, Runner
+from daemon.scheduling.slot_ledger import SlotLedger
+from daemon.telemetry.metrics import Metrics
 from jobs.core.errors import Unavailable
 from jobs.core.job import Incident, JobSpec, Slot, count_api_call
 
@@ -81,7 +81,7 @@ def figures() -> dict[str, float]:
 async def measure(runs: int) -> tuple[dict[str, float], dict[str, float], int]:
     """Return the figures after the warm-up and at the end, and how many rows were written."""
     store, metrics = NoRows(), Metrics(version="bench", mode="paper")
-    with patch.object(slots, "runs", store):
+    with patch.object(slot_ledger, "runs", store):
         board = JobBoard(dict.fromkeys(JOBS, 60.0), metrics.job)
         ledger = SlotLedger(cast("Any", None), lambda _: None, lambda: datetime.now(UTC))
         means = Means(

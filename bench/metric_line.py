@@ -13,9 +13,9 @@ from pathlib import Path
 
 from loguru import logger
 
-from daemon.config_sections import LogConfig
-from daemon.logs import configure
-from daemon.metrics import JobMetric
+from daemon.config.sections import LogConfig
+from daemon.telemetry.logs import configure
+from daemon.telemetry.metrics import JobMetric
 
 ROUNDS = 5
 SECRETS = ("A" * 40, "B" * 40, "AIza" + "C" * 35)

@@ -15,10 +15,10 @@ from pathlib import Path
 
 from loguru import logger
 
-from daemon.commands.tables import console, to_json
-from daemon.config import from_mapping
-from daemon.replay import page, table
-from daemon.replay.play import Pace, Wanted, Watch, make_report
+from daemon.backtest import page, table
+from daemon.backtest.play import Pace, Wanted, Watch, make_report
+from daemon.cli.tables import console, to_json
+from daemon.config.load import from_mapping
 from jobs.backtest.report import Report
 
 DATA = Path(__file__).parents[1] / "sandbox" / "data"

@@ -18,11 +18,11 @@ from apscheduler.triggers.interval import IntervalTrigger
 from loguru import logger
 
 from bench.memory import Nobody, NoRows
-from daemon import slots
-from daemon.board import JobBoard
-from daemon.retry import RetryPolicy
-from daemon.runner import Means, Runner
-from daemon.slots import SlotLedger
+from daemon.scheduling import slot_ledger
+from daemon.scheduling.job_status import JobBoard
+from daemon.scheduling.retry import RetryPolicy
+from daemon.scheduling.runner import Means, Runner
+from daemon.scheduling.slot_ledger import SlotLedger
 from jobs.core.job import JobSpec, Slot
 
 START = datetime(2026, 1, 5, tzinfo=UTC)
@@ -43,7 +43,7 @@ async def _no_follow_up(_job: str, _at: datetime) -> None:
 
 async def ours(runs: int) -> float:
     """CPU seconds of so many runs through runner and ledger, rows included, storing excluded."""
-    with patch.object(slots, "runs", NoRows()):
+    with patch.object(slot_ledger, "runs", NoRows()):
         ledger = SlotLedger(cast("Any", None), lambda _: None, lambda: datetime.now(UTC))
         means = Means(
             ledger=ledger,

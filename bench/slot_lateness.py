@@ -27,15 +27,15 @@ from sqlalchemy import func, select
 
 from bench._scratch import fresh_database, scratch_server
 from bench.memory import Nobody
-from daemon.board import JobBoard
-from daemon.config_sections import LogConfig
-from daemon.database import PoolOptions, open_database
-from daemon.logs import Logs, configure
-from daemon.metrics import JobMetric
-from daemon.retry import RetryPolicy
-from daemon.runner import Means, Runner
-from daemon.scheduler import EPOCH, Listener, Schedule, Scheduler
-from daemon.slots import SlotLedger
+from daemon.config.sections import LogConfig
+from daemon.postgres.pool import PoolOptions, open_database
+from daemon.scheduling.job_status import JobBoard
+from daemon.scheduling.retry import RetryPolicy
+from daemon.scheduling.runner import Means, Runner
+from daemon.scheduling.scheduler import EPOCH, Listener, Schedule, Scheduler
+from daemon.scheduling.slot_ledger import SlotLedger
+from daemon.telemetry.logs import Logs, configure
+from daemon.telemetry.metrics import JobMetric
 from jobs.core.job import JobSpec, Slot
 from jobs.store.db import Database
 from jobs.store.tables import job_runs

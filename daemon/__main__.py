@@ -8,7 +8,7 @@ from typing import Annotated, Final
 
 import typer
 
-from daemon.standard_streams import open_missing, replace_what_cannot_be_shown
+from daemon.process.standard_streams import open_missing, replace_what_cannot_be_shown
 
 FAMILIES: Final[Mapping[str, tuple[str, ...]]] = {
     "run": ("run", "demo", "sandbox"),
@@ -30,7 +30,7 @@ FAMILIES: Final[Mapping[str, tuple[str, ...]]] = {
     "replay": ("replay",),
     "replay_decision": ("replay-decision",),
 }
-"""The modules of `daemon.commands`, in the order of `--help`, and the commands of each."""
+"""The modules of `daemon.cli`, in the order of `--help`, and the commands of each."""
 
 
 def _version(*, wanted: bool) -> None:
@@ -62,7 +62,7 @@ def make_app(families: Iterable[str] = FAMILIES) -> typer.Typer:
     )
     app.callback()(options)
     for family in families:
-        import_module(f"daemon.commands.{family}").register(app)
+        import_module(f"daemon.cli.{family}").register(app)
     return app
 
 
@@ -83,7 +83,7 @@ def main() -> None:
     try:
         app()
     except Exception as exc:  # noqa: BLE001 - the last boundary, which tells them apart
-        from daemon.boundary import end_in_one_line  # only now: most commands need less
+        from daemon.cli.boundary import end_in_one_line  # only now: most commands need less
 
         sys.exit(end_in_one_line(exc))
 

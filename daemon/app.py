@@ -13,50 +13,52 @@ from importlib.metadata import version
 
 from loguru import logger
 
-from daemon import probes, schema, wiring
-from daemon.alerts import Listeners, Origin, Outbox
-from daemon.background import Background
-from daemon.board import JobBoard
-from daemon.cache_report import report_hourly
-from daemon.config import Config, ConfigError, service_links
-from daemon.controls import Controls
+from daemon.alerting.channels import make_hook
+from daemon.alerting.halt_monitor import HaltMonitor, status_line, watch_halt
+from daemon.alerting.monitors import Means, watches
+from daemon.alerting.outbox import Listeners, Origin, Outbox
+from daemon.alerting.rules import RecentRuns
+from daemon.alerting.stall_alarm import LastWords
+from daemon.caching.hit_rate_report import report_hourly
+from daemon.config.load import Config, ConfigError, service_links
 from daemon.cooldowns import GateKeeper, restore_gates
-from daemon.database import PoolOptions, open_database
-from daemon.embedded import EmbeddedPostgres
-from daemon.embedded_home import EmbeddedError, refuse_nobody
-from daemon.event_metrics import count_events
-from daemon.halt_monitor import HaltMonitor, status_line, watch_halt
-from daemon.hidden_process import hide_process
-from daemon.hooks import make_hook
-from daemon.last_words import LastWords
-from daemon.lead import Duty, claim_of, holder_name, lead_until_stopped
-from daemon.lead_news import LeadNews
-from daemon.leader import NotLeader, application_name, new_session
-from daemon.limits import RecentRuns
-from daemon.log_lines import JOURNAL
-from daemon.log_metrics import watch_logs
-from daemon.logs import Logs, configure
-from daemon.metrics import JobMetric, Metrics
-from daemon.network import check_network
-from daemon.notify import Notify
-from daemon.pace import signal_age
-from daemon.pool_metrics import watch_pool
-from daemon.port import Answers, make_server
-from daemon.reach import reach
-from daemon.requests import Requests
+from daemon.doctor.network import check_network
+from daemon.health_port import probes
+from daemon.health_port.routes import Answers, make_server
+from daemon.leadership.announcements import LeadNews
+from daemon.leadership.election import NotLeader, application_name, new_session
+from daemon.leadership.run_marker import noted_run, process_name
+from daemon.leadership.term import Duty, claim_of, holder_name, lead_until_stopped
+from daemon.postgres import schema
+from daemon.postgres.ping import reach
+from daemon.postgres.pool import PoolOptions, open_database
+from daemon.postgres.server import EmbeddedPostgres
+from daemon.postgres.server_paths import EmbeddedError, refuse_nobody
+from daemon.process.background import Background
+from daemon.process.executors import LaneThreads
+from daemon.process.hidden_memory import hide_process
+from daemon.process.sd_notify import Notify
+from daemon.process.shutdown import Stop
+from daemon.process.state import ProcessStatus
+from daemon.requests.queue import Requests
 from daemon.resources import (
     Foundation,
     Resources,
     open_resources,
     upbit_keys,
 )
-from daemon.run_marker import noted_run, process_name
-from daemon.signals import harmless_signals
-from daemon.slots import SlotLedger
-from daemon.status import ProcessStatus
-from daemon.stopping import Stop
-from daemon.threads import LaneThreads
-from daemon.watches import Means, watches
+from daemon.scheduling.job_controls import Controls
+from daemon.scheduling.job_status import JobBoard
+from daemon.scheduling.pace import signal_age
+from daemon.scheduling.slot_ledger import SlotLedger
+from daemon.telemetry.event_metrics import count_events
+from daemon.telemetry.log_format import JOURNAL
+from daemon.telemetry.log_metrics import watch_logs
+from daemon.telemetry.log_signals import harmless_signals
+from daemon.telemetry.logs import Logs, configure
+from daemon.telemetry.metrics import JobMetric, Metrics
+from daemon.telemetry.pool_metrics import watch_pool
+from daemon.wiring import jobs as wiring
 from health.report import Examiner
 from health.server import CannotListen
 from health.watchdog import Heartbeats, Watchdog, pulse

@@ -4,9 +4,9 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
-from daemon.caches import Caches, open_caches
-from daemon.config import Config
-from daemon.masking import Masker
+from daemon.caching.caches import Caches, open_caches
+from daemon.config.load import Config
+from daemon.redaction import Masker
 from jobs.core.cooldowns import Gates
 from jobs.core.job import Clock, Notifier
 from jobs.domain.exchange import Exchange

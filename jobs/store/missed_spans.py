@@ -52,7 +52,7 @@ class Span:
     """The slots of `job` later than `after` and not later than `until`, which nobody ran.
 
     Instants up to `mark` come for another time: their keys are `repeats` microseconds later
-    (daemon/slot_clock.py).
+    (daemon/scheduling/slot_clock.py).
     """
 
     job: str

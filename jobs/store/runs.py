@@ -114,7 +114,7 @@ async def close_abandoned(db: Database, run_ids: Sequence[str], reason: str, at:
 
 # Which slot an instant stands for is told by its microseconds within a millisecond: none for the
 # first time, below 500 for a repetition, 500 for a slot that no schedule names
-# (daemon/slot_clock.py).
+# (daemon/scheduling/slot_clock.py).
 MARK = func.extract("microseconds", job_runs.c.scheduled_at).cast(BigInteger) % 1000
 UNSCHEDULED = 500
 

@@ -18,9 +18,9 @@ from fixtures.sandbox import Sandbox, running_sandbox
 from fixtures.told import listening_hook, running_daemon, toml
 from psycopg.sql import SQL, Identifier
 
-from daemon.config import ConfigError, load
-from daemon.embedded import EmbeddedPostgres
-from daemon.masking import forms_of
+from daemon.config.load import ConfigError, load
+from daemon.postgres.server import EmbeddedPostgres
+from daemon.redaction import forms_of
 
 ACCESS = "CANARYACCESSq7Zr2Vw9Lk4Tn8Xs1Bd6Hf3Gm5Jc"
 SECRET = "CANARYSECRETp3Yt6Ru9Ei2Wo5Qa8Sd1Fg4Hj7Kl"

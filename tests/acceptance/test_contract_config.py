@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from daemon.config import ConfigError, from_mapping
-from daemon.config_sections import Config
-from daemon.config_values import Markets
+from daemon.config.load import ConfigError, from_mapping
+from daemon.config.sections import Config
+from daemon.config.types import Markets
 from jobs.domain.settings import SPECS, Settings
 
 FIVE = ("KRW-BTC", "KRW-ETH", "KRW-XRP", "KRW-SOL", "KRW-DOGE")

@@ -6,7 +6,7 @@ import psycopg
 import pytest
 from fixtures.postgres import copied
 
-from daemon.embedded import EmbeddedPostgres
+from daemon.postgres.server import EmbeddedPostgres
 
 TEXT, WHOLE, ID, MONEY = "text", "integer", "bigint", "numeric"
 WHEN, JSON, REAL = "timestamp with time zone", "jsonb", "double precision"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from daemon.demo_check import Book, Summary
+from daemon.demo.verify import Book, Summary
 
 DEMO = (sys.executable, "-m", "daemon", "demo")
 

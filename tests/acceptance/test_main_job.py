@@ -9,7 +9,7 @@ from fixtures.process import Daemon, Start
 from fixtures.venue import Venue
 from sqlalchemy import func, select
 
-from daemon.demo_check import Book, read_ledger, read_tables
+from daemon.demo.verify import Book, read_ledger, read_tables
 from jobs.store.db import Database
 from jobs.store.tables import candles, job_runs, llm_calls, market_data, orders, signals
 

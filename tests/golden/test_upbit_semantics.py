@@ -18,7 +18,7 @@ import httpx
 import jwt
 import pytest
 
-from daemon.key_watch import KeyWatch
+from daemon.alerting.key_expiry import KeyWatch
 from jobs.core.cooldowns import Gates
 from jobs.core.errors import JobError, Refused
 from jobs.core.job import Incident

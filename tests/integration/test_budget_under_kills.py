@@ -27,7 +27,7 @@ from fixtures.hostile_answers import envelope
 from fixtures.raw_http import Raw, RawServer
 from fixtures.trading import BTC, PRICE, Trading
 
-from daemon.alerts import Origin, Outbox
+from daemon.alerting.outbox import Origin, Outbox
 from health.checks import check_gemini, check_scheduler
 from health.facts import Budget, CallFact, GeminiFacts, JobFact, SchedulerFacts
 from health.report import Status

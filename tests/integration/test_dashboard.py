@@ -8,8 +8,8 @@ from decimal import Decimal
 
 import pytest
 
-from daemon.dashboard import Dashboard, Scope, board_state
-from daemon.database import open_database
+from daemon.health_port.dashboard import Dashboard, Scope, board_state
+from daemon.postgres.pool import open_database
 from health.routes import NoAnswer
 from health.view import Board
 from jobs.cache.snapshots import Snapshots

@@ -11,8 +11,8 @@ import psycopg
 import pytest
 from sqlalchemy import text
 
-from daemon.database import RECONNECT_S, PoolOptions, open_database, without_password
-from daemon.embedded import EmbeddedPostgres
+from daemon.postgres.pool import RECONNECT_S, PoolOptions, open_database, without_password
+from daemon.postgres.server import EmbeddedPostgres
 from jobs.core.errors import Permanent, Transient, Unavailable
 from jobs.store.db import Database, PoolExhausted
 
@@ -177,7 +177,7 @@ async def test_a_session_ended_by_the_server_is_unavailable_and_replaced(small: 
 async def test_a_server_that_went_away_is_unavailable_and_found_again(
     own_server: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch, reconnect_s: float
 ) -> None:
-    monkeypatch.setattr("daemon.database.RECONNECT_S", reconnect_s)
+    monkeypatch.setattr("daemon.postgres.pool.RECONNECT_S", reconnect_s)
     options = replace(SMALL, acquire_timeout_s=0.2)
     async with open_database(own_server.url, options) as database:
         own_server.stop()

@@ -26,7 +26,7 @@ from fixtures.raw_http import Raw, RawServer
 from fixtures.trading import START, Trading
 from psycopg.rows import dict_row
 
-from daemon.alerts import Origin, Outbox
+from daemon.alerting.outbox import Origin, Outbox
 from jobs.core.cooldowns import Gates
 from jobs.core.errors import JobError, ModelRejected
 from jobs.core.job import Slot

@@ -14,7 +14,7 @@ from fixtures.postgres import SMALL_POOL
 from fixtures.venue import Venue
 from sqlalchemy import text
 
-from daemon.database import open_database
+from daemon.postgres.pool import open_database
 from jobs.core.cooldowns import Gates
 from jobs.core.job import Lane, current_lane
 from jobs.store.db import Database, PoolExhausted

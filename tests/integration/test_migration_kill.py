@@ -9,14 +9,14 @@ import psycopg
 import pytest
 from fixtures.postgres import copied
 
-from daemon import schema
-from daemon.embedded import EmbeddedPostgres
+from daemon.postgres import schema
+from daemon.postgres.server import EmbeddedPostgres
 from jobs.core.errors import Unavailable
 
 # killed by itself: before the statement, or when the server has run it and nothing is committed
 KILLED = """
 import os, signal, sys
-from daemon import schema
+from daemon.postgres import schema
 left = int(sys.argv[2])
 def watch(step):
     if step.number == left:

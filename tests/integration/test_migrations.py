@@ -9,8 +9,8 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import create_engine
 from sqlalchemy.pool import NullPool
 
-from daemon import schema
-from daemon.schema import Status
+from daemon.postgres import schema
+from daemon.postgres.schema import Status
 from jobs.core.errors import Unavailable
 from jobs.store.tables import metadata
 

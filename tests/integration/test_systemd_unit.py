@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from daemon.config_sections import CREDENTIALS, DaemonConfig, Secrets
+from daemon.config.sections import CREDENTIALS, DaemonConfig, Secrets
 
 ROOT = Path(__file__).parents[2]
 UNIT = ROOT / "systemd" / "upbitd.service"

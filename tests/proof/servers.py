@@ -12,8 +12,8 @@ from psycopg.conninfo import make_conninfo
 from psycopg.sql import SQL, Identifier
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from daemon import schema
-from daemon.embedded import EmbeddedPostgres
+from daemon.postgres import schema
+from daemon.postgres.server import EmbeddedPostgres
 from jobs.store.db import Database
 
 # what a SIGKILL of a client can lose is not on disk: the server itself never dies here

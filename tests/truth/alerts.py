@@ -17,8 +17,8 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from daemon import schema
-from daemon.embedded import EmbeddedPostgres
+from daemon.postgres import schema
+from daemon.postgres.server import EmbeddedPostgres
 
 KILLS = 25
 LONGEST_LIFE_S = 1.2

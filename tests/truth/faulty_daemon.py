@@ -19,8 +19,9 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
-from daemon import app, scheduler
-from daemon.config import load
+from daemon import app
+from daemon.config.load import load
+from daemon.scheduling import scheduler
 from health import checks
 from health.watchdog import Heartbeats
 from jobs.market.job import MarketJob

@@ -14,7 +14,7 @@ from psycopg.sql import SQL, Identifier
 from truth.proxy import Proxy
 from truth.world import PASSWORD, ROLE, World, freeze, processes_of
 
-from daemon import schema
+from daemon.postgres import schema
 
 Lever = Callable[..., AbstractContextManager[None]]
 MOUNT = ("mount", "-t", "tmpfs", "-o", "size=4k,mode=777", "tmpfs")

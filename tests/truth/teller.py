@@ -11,10 +11,10 @@ import os
 import sys
 from datetime import UTC, datetime, timedelta
 
-from daemon.alerts import Origin, Outbox
-from daemon.config_sections import HookConfig
-from daemon.database import PoolOptions, open_database
-from daemon.hooks import make_hook
+from daemon.alerting.channels import make_hook
+from daemon.alerting.outbox import Origin, Outbox
+from daemon.config.sections import HookConfig
+from daemon.postgres.pool import PoolOptions, open_database
 from jobs.core.job import Incident
 from jobs.store import alerts
 from jobs.store.db import Database

@@ -21,9 +21,9 @@ import redis
 from psycopg.sql import SQL, Identifier
 from truth.proxy import Proxy
 
-from daemon import schema
-from daemon.embedded import EmbeddedPostgres
-from daemon.embedded_home import PORT, SOCKET_NAME
+from daemon.postgres import schema
+from daemon.postgres.server import EmbeddedPostgres
+from daemon.postgres.server_paths import PORT, SOCKET_NAME
 from health.report import COMPONENTS
 
 ROLE, PASSWORD = "upbitd_truth", "a-password-of-the-truth-table"

@@ -13,7 +13,7 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
-from daemon.commands import cooldowns
+from daemon.cli import cooldowns
 from daemon.cooldowns import UNTOLD, GateKeeper, restore_gates
 from jobs.core.cooldowns import MISTAKEN_S, Closed, Gates
 from jobs.core.errors import RateLimited

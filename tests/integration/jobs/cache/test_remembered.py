@@ -10,8 +10,8 @@ import psycopg
 import pytest
 from redis import Redis
 
-from daemon.caches import Caches, open_caches
-from daemon.config_sections import CacheConfig
+from daemon.caching.caches import Caches, open_caches
+from daemon.config.sections import CacheConfig
 from jobs.cache.listener import listen
 from jobs.cache.snapshots import Snapshots
 from jobs.store import market_data, vitals
@@ -200,6 +200,6 @@ async def test_warming_fills_what_the_first_jobs_ask_for(
 async def test_a_start_without_a_listener_is_cold_and_not_late(
     caches: Caches, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("daemon.caches.WARM_S", 0.01)
+    monkeypatch.setattr("daemon.caching.caches.WARM_S", 0.01)
     await caches.warm(["KRW-BTC"])
     assert signals_misses(caches) == 0

@@ -10,7 +10,7 @@ import typer
 from fixtures.venue import Venue
 from typer.testing import CliRunner, Result
 
-from daemon.commands import backfill as command
+from daemon.cli import backfill as command
 from jobs.core.errors import Unavailable
 from jobs.market.backfill import Backfill, Done
 from jobs.store import candle_proofs, candles, partitions

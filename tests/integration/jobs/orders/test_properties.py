@@ -28,7 +28,7 @@ from hypothesis.stateful import (
 )
 from sqlalchemy import select
 
-from daemon.database import open_database
+from daemon.postgres.pool import open_database
 from jobs.core.errors import JobError
 from jobs.domain import risk
 from jobs.domain.halt import HaltLevel

@@ -15,13 +15,14 @@ from fixtures.postgres import QUICK, open_to_all
 from psycopg.sql import SQL, Identifier
 from sqlalchemy import text
 
-from daemon import leader, schema
-from daemon.controls import Controls
-from daemon.database import PoolOptions, open_database
-from daemon.embedded import EmbeddedPostgres, prove_ours
-from daemon.embedded_home import EmbeddedError
-from daemon.leader import Claim, leading
-from daemon.reach import reach
+from daemon.leadership import election
+from daemon.leadership.election import Claim, leading
+from daemon.postgres import schema
+from daemon.postgres.ping import reach
+from daemon.postgres.pool import PoolOptions, open_database
+from daemon.postgres.server import EmbeddedPostgres, prove_ours
+from daemon.postgres.server_paths import EmbeddedError
+from daemon.scheduling.job_controls import Controls
 from jobs.cache.listener import listen
 from jobs.core.errors import Permanent, Unavailable
 from jobs.store import connecting
@@ -267,7 +268,7 @@ class Ear:
 
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("jobs.cache.listener", "daemon.controls"):
+    for module in ("jobs.cache.listener", "daemon.scheduling.job_controls"):
         monkeypatch.setattr(f"{module}.PING_EVERY_S", 0.05)
         monkeypatch.setattr(f"{module}.RECONNECT_S", 0.05)
 
@@ -393,7 +394,7 @@ async def test_a_second_leader_is_told_who_leads(dsn: str) -> None:
     one = Claim(dsn=dsn, account="a", holder="h")
     async with leading(one, wait=False) as leadership:
         pid = leadership._session.info.backend_pid
-        with pytest.raises(leader.NotLeader, match=rf"process {pid} \(upbitd {one.session}"):
+        with pytest.raises(election.NotLeader, match=rf"process {pid} \(upbitd {one.session}"):
             await _lead(dsn)
 
 
@@ -401,8 +402,8 @@ async def test_a_lock_that_nobody_renews_is_taken_whoever_holds_it(
     dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What a pooler leaves behind: a session without a client, under a name of its own."""
-    monkeypatch.setattr(leader, "TAKE_OVER_AFTER_S", 0.3)
-    monkeypatch.setattr(leader, "TRY_EVERY_S", 0.02)
+    monkeypatch.setattr(election, "TAKE_OVER_AFTER_S", 0.3)
+    monkeypatch.setattr(election, "TRY_EVERY_S", 0.02)
     claim = Claim(dsn=dsn, account="a", holder="h")
     async with leading(claim, wait=False):
         pass

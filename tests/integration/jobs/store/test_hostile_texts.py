@@ -10,9 +10,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
 
-from daemon.alerts import Origin, Outbox
-from daemon.hooks import Undelivered
-from daemon.slots import SlotLedger, new_slot, skipped
+from daemon.alerting.channels import Undelivered
+from daemon.alerting.outbox import Origin, Outbox
+from daemon.scheduling.slot_ledger import SlotLedger, new_slot, skipped
 from jobs.core.cooldowns import Closed
 from jobs.core.job import Incident
 from jobs.domain.due_exits import DueExit

@@ -12,7 +12,7 @@ import psycopg
 import pytest
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from daemon.database import PoolOptions, open_database
+from daemon.postgres.pool import PoolOptions, open_database
 from jobs.core.errors import JobError
 from jobs.domain.portfolio import Money
 from jobs.store import (

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from sqlalchemy import event
 
-from daemon.database import PoolOptions, open_database
+from daemon.postgres.pool import PoolOptions, open_database
 from jobs.cache.listener import listen
 from jobs.cache.settings_cache import CHANNEL, SettingsCache
 from jobs.core.errors import BadData, Unavailable

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daemon.dead_man import DeadMan
-from daemon.hooks import Undelivered, UrlHook
+from daemon.alerting.channels import Undelivered, UrlHook
+from daemon.alerting.dead_mans_switch import DeadMan
 from jobs.core.cooldowns import Gates
 from jobs.core.errors import JobError
 from jobs.core.http_clients import BadEnvironment, proxy_for, settings, trust

@@ -1,0 +1,1 @@
+"""Alerts: the outbox, its channels, and the monitors that raise them."""

@@ -1,0 +1,1 @@
+"""The caches of the daemon, opened, warmed and counted together."""

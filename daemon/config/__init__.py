@@ -1,0 +1,1 @@
+"""config.toml, environment and credentials as one frozen, checked value."""

@@ -1,0 +1,1 @@
+"""The demo: the local exchange and the daemon, and a check of what they did."""

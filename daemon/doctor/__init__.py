@@ -1,0 +1,1 @@
+"""What `upbitd doctor` checks."""

@@ -1,0 +1,1 @@
+"""The routes of the health port and the probes behind them."""

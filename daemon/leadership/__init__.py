@@ -1,0 +1,1 @@
+"""Leader election, the term of a leader, and the fence around its orders."""

@@ -1,0 +1,1 @@
+"""Connections to Postgres, the embedded server, schema, backup and report."""

@@ -1,0 +1,1 @@
+"""The process itself: background tasks, shutdown, threads, signals, systemd."""

@@ -1,0 +1,1 @@
+"""Log lines, their outputs, metrics and statistics."""

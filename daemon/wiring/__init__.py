@@ -1,0 +1,1 @@
+"""The jobs built from what is open, and when each is due."""
