@@ -32,7 +32,7 @@ class NotYet(LookupError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Frame:
+class Candles:
     """One market's candles of `unit` minutes.
 
     `index` is when each began: Korean time without a zone, as pyupbit has it. `days` are those that
@@ -53,7 +53,7 @@ class Frame:
     marks: tuple[str, ...] = ()
 
     @property
-    def daily(self) -> "Frame":
+    def daily(self) -> "Candles":
         """The market's days as `pyupbit.get_ohlcv(interval="day")` has them, oldest first.
 
         The last is the day of the newest candle so far, the one before it is complete. Raises
@@ -79,11 +79,11 @@ class Frame:
         """The names of the columns, in pyupbit's order."""
         return COLUMNS
 
-    def tail(self, count: int) -> "Frame":
+    def tail(self, count: int) -> "Candles":
         """The newest `count` candles."""
         begin = max(0, len(self) - count)
         columns = {name: self[name][begin:] for name in COLUMNS}
-        return Frame(
+        return Candles(
             market=self.market,
             unit=self.unit,
             index=self.index[begin:],
@@ -103,11 +103,11 @@ class Frame:
 
 def frame_of(
     candles: Sequence[Candle], days: Days | None = None, marks: tuple[str, ...] = ()
-) -> Frame:
+) -> Candles:
     """The frame of one market's candles, oldest first. Raises ValueError when there are none."""
     if not candles:
         raise ValueError("no candles")
-    return Frame(
+    return Candles(
         market=candles[-1].market,
         unit=candles[-1].unit,
         index=tuple(each.ts.astimezone(KST).replace(tzinfo=None) for each in candles),

@@ -1,7 +1,7 @@
 """A user's own strategy as a source of signals: a function of candles, asked once a market.
 
-    def decide(candles: Frame) -> str:                    "buy", "sell", "hold", or None
-    def decide(candles: Frame, holding: Holding | None) -> Advice:
+    def decide(candles: Candles) -> str:                  "buy", "sell", "hold", or None
+    def decide(candles: Candles, holding: Holding | None) -> Advice:
 
 What it says is judged like anybody's: limits, sizes and exits are the daemon's. A strategy that
 fails in one market makes no signal there and does not stop the others.
@@ -15,7 +15,7 @@ from functools import partial
 
 from loguru import logger
 
-from jobs.candles.frame import Frame, NotYet, frame_of
+from jobs.candles.frame import NotYet, frame_of
 from jobs.core.errors import BadData
 from jobs.core.isolated_thread import OwnThread
 from jobs.signals.protocol import (
@@ -24,13 +24,10 @@ from jobs.signals.protocol import (
     LONGEST_REASON,
     Action,
     Decision,
-    Holding,
     Inputs,
     MarketInput,
     Verdict,
 )
-
-__all__ = ["Advice", "Frame", "Holding", "NotYet", "StrategySource", "as_source"]
 
 SURE = Decimal(1)
 """The confidence of an answer that names none."""

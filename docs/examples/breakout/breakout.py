@@ -1,12 +1,12 @@
 """Buys when the price leaves the range of the last hours upwards, and sells when it comes back."""
 
-from jobs.signals.strategy_source import Advice, Frame, Holding
+from upbitd import Advice, Candles, Holding
 
 RANGE = 240  # candles whose range is looked at
 K = 0.5  # how far above its middle the price must be, as a share of the range
 
 
-def decide(candles: Frame, holding: Holding | None) -> Advice | str | None:
+def decide(candles: Candles, holding: Holding | None) -> Advice | str | None:
     """What to do after the newest candle."""
     if len(candles) <= RANGE:
         return None  # nothing to say yet

@@ -3,13 +3,13 @@
 Days go from 09:00 to 09:00 Korean time. What was bought is sold when the next day begins.
 """
 
-from jobs.signals.strategy_source import Advice, Frame, Holding
+from upbitd import Advice, Candles, Holding
 
 K = 0.5  # the share of yesterday's range
 DAYS = 5  # buys only above the mean close of so many days; 0 for no such filter
 
 
-def decide(candles: Frame, holding: Holding | None) -> Advice | str | None:
+def decide(candles: Candles, holding: Holding | None) -> Advice | str | None:
     """What to do after the newest candle."""
     daily = candles.daily  # the last row is today so far, the one before it yesterday
     if len(daily) < DAYS + 2:

@@ -17,7 +17,7 @@ from jobs.backtest.run import Plan, play
 from jobs.backtest.signal_feed import SourceFeed
 from jobs.candles.backlog import CandlePlan, Page, floor
 from jobs.candles.days import DAY
-from jobs.candles.frame import Frame
+from jobs.candles.frame import Candles
 from jobs.candles.selection import Selection
 from jobs.core.cooldowns import Gates
 from jobs.core.job import Slot
@@ -228,7 +228,7 @@ async def test_a_new_day_is_asked_for_once_when_it_has_settled(
 SEEN: list[tuple[Any, ...]] = []
 
 
-def breakout(candles: Frame) -> str:
+def breakout(candles: Candles) -> str:
     """The commonest rule, which notes what it was shown."""
     daily = candles.daily
     target = daily.open[-1] + 0.3 * (daily.high[-2] - daily.low[-2])

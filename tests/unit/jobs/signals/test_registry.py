@@ -5,7 +5,7 @@ from importlib.metadata import EntryPoint, EntryPoints
 
 import pytest
 
-from jobs.candles.frame import Frame
+from jobs.candles.frame import Candles
 from jobs.signals import registry
 from jobs.signals.protocol import Inputs, Source, Verdict
 from jobs.signals.registry import load_source, source_of
@@ -28,12 +28,12 @@ class Remembering:
     def __init__(self) -> None:
         self.seen = 0
 
-    def __call__(self, candles: Frame) -> str:
+    def __call__(self, candles: Candles) -> str:
         self.seen += 1
         return "hold"
 
 
-def function(candles: Frame) -> str:
+def function(candles: Candles) -> str:
     return "hold"
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from jobs.candles import features
 from jobs.candles.days import Days
-from jobs.candles.frame import Frame
+from jobs.candles.frame import Candles
 from jobs.core.errors import BadData, Permanent
 from jobs.core.job import Slot
 from jobs.signals.protocol import Decision, Holding, Inputs, MarketInput, Verdict
@@ -96,9 +96,9 @@ async def test_none_is_no_signal_and_no_fault() -> None:
 
 
 async def test_it_sees_the_frame_and_its_own_position() -> None:
-    seen: list[tuple[Frame, Holding | None]] = []
+    seen: list[tuple[Candles, Holding | None]] = []
 
-    def strategy(candles: Frame, holding: Holding | None) -> None:
+    def strategy(candles: Candles, holding: Holding | None) -> None:
         seen.append((candles, holding))
 
     held = Holding(return_pct=Decimal(3), held_minutes=7)
@@ -121,7 +121,7 @@ async def test_it_sees_the_frame_and_its_own_position() -> None:
     ],
 )
 async def test_anything_else_is_refused_in_that_market_alone(answer: object, why: str) -> None:
-    def strategy(candles: Frame) -> object:
+    def strategy(candles: Candles) -> object:
         return answer if candles.market == "KRW-BTC" else "hold"
 
     verdict = await ask(strategy, market("KRW-BTC"), market("KRW-ETH"))
@@ -130,7 +130,7 @@ async def test_anything_else_is_refused_in_that_market_alone(answer: object, why
 
 
 async def test_an_exception_in_one_market_does_not_stop_the_others() -> None:
-    def strategy(candles: Frame) -> str:
+    def strategy(candles: Candles) -> str:
         return "buy" if candles.market == "KRW-ETH" else str(1 / 0)
 
     verdict = await ask(strategy, market("KRW-BTC"), market("KRW-ETH"))
@@ -180,7 +180,7 @@ def yesterday_and_today() -> Days:
 async def test_days_stand_beside_the_candles() -> None:
     seen: list[object] = []
 
-    def strategy(candles: Frame) -> str:
+    def strategy(candles: Candles) -> str:
         seen.append(candles.daily.index)
         seen.append(candles.tail(3).daily["high"][-2])
         return "hold"
@@ -193,7 +193,7 @@ async def test_days_stand_beside_the_candles() -> None:
 async def test_days_that_are_not_complete_are_no_decision_and_no_fault(
     log_records: "list[Record]",
 ) -> None:
-    def strategy(candles: Frame) -> str:
+    def strategy(candles: Candles) -> str:
         return "buy" if candles.daily.high[-2] > 1 else "hold"
 
     why = Days(why_not="the daily candle of 2026-01-04 has not come yet")
