@@ -18,7 +18,7 @@ from unittest.mock import patch
 from loguru import logger
 
 from daemon.scheduling import slot_ledger
-from daemon.scheduling.job_status import JobBoard
+from daemon.scheduling.job_status import JobStatus
 from daemon.scheduling.retry import RetryBudget, RetryPolicy
 from daemon.scheduling.runner import Means, Runner
 from daemon.scheduling.slot_ledger import SlotLedger
@@ -82,7 +82,7 @@ async def measure(runs: int) -> tuple[dict[str, float], dict[str, float], int]:
     """Return the figures after the warm-up and at the end, and how many rows were written."""
     store, metrics = NoRows(), Metrics(version="bench", mode="paper")
     with patch.object(slot_ledger, "runs", store):
-        board = JobBoard(dict.fromkeys(JOBS, 60.0), metrics.job)
+        board = JobStatus(dict.fromkeys(JOBS, 60.0), metrics.job)
         ledger = SlotLedger(cast("Any", None), lambda _: None, lambda: datetime.now(UTC))
         means = Means(
             ledger=ledger,

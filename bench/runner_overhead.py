@@ -19,7 +19,7 @@ from loguru import logger
 
 from bench.memory import Nobody, NoRows
 from daemon.scheduling import slot_ledger
-from daemon.scheduling.job_status import JobBoard
+from daemon.scheduling.job_status import JobStatus
 from daemon.scheduling.retry import RetryPolicy
 from daemon.scheduling.runner import Means, Runner
 from daemon.scheduling.slot_ledger import SlotLedger
@@ -51,7 +51,7 @@ async def ours(runs: int) -> float:
             notifier=Nobody(),
             clock=lambda: datetime.now(UTC),
             on_deferred=_no_follow_up,
-            observer=JobBoard({"job": 60.0}),
+            observer=JobStatus({"job": 60.0}),
         )
         runner = Runner({"job": JobSpec(name="job", run=_nothing, deadline_s=60)}, means)
         began_s = time.process_time()

@@ -29,7 +29,7 @@ from bench._scratch import fresh_database, scratch_server
 from bench.memory import Nobody
 from daemon.config.sections import LogConfig
 from daemon.postgres.pool import PoolOptions, open_database
-from daemon.scheduling.job_status import JobBoard
+from daemon.scheduling.job_status import JobStatus
 from daemon.scheduling.retry import RetryPolicy
 from daemon.scheduling.runner import Means, Runner
 from daemon.scheduling.scheduler import EPOCH, Listener, Schedule, Scheduler
@@ -155,8 +155,8 @@ class Ours:
         scheduler.stop()
         assert await runner.drain(grace_s=30)
 
-    def _runner(self) -> tuple[Runner, JobBoard]:
-        board = JobBoard(dict.fromkeys(self._names, 60.0))
+    def _runner(self) -> tuple[Runner, JobStatus]:
+        board = JobStatus(dict.fromkeys(self._names, 60.0))
         means = Means(
             ledger=self.ledger,
             policy=RetryPolicy(),

@@ -18,7 +18,7 @@ from daemon.alerting.halt_monitor import HaltMonitor, status_line, watch_halt
 from daemon.alerting.monitors import Means, watches
 from daemon.alerting.outbox import Listeners, Origin, Outbox
 from daemon.alerting.rules import RecentRuns
-from daemon.alerting.stall_alarm import LastWords
+from daemon.alerting.stall_alarm import StallAlarm
 from daemon.caching.hit_rate_report import report_hourly
 from daemon.config.load import Config, ConfigError, service_links
 from daemon.cooldowns import GateKeeper, restore_gates
@@ -48,7 +48,7 @@ from daemon.resources import (
     upbit_keys,
 )
 from daemon.scheduling.job_controls import Controls
-from daemon.scheduling.job_status import JobBoard
+from daemon.scheduling.job_status import JobStatus
 from daemon.scheduling.pace import signal_age
 from daemon.scheduling.slot_ledger import SlotLedger
 from daemon.telemetry.event_metrics import count_events
@@ -66,7 +66,7 @@ from jobs.cache.listener import listen
 from jobs.core.cooldowns import Gates
 from jobs.core.errors import JobError
 from jobs.core.http_clients import BadEnvironment
-from jobs.core.job import Incident, boot_s
+from jobs.core.job import Incident, boottime_s
 from jobs.store.daemon_runs import DaemonRun
 from jobs.store.db import Database
 from jobs.store.requests import CHANNEL as REQUESTS
@@ -107,7 +107,7 @@ class Opened:
 
     resources: Resources
     ledger: SlotLedger
-    board: JobBoard
+    board: JobStatus
     outbox: Outbox
     metrics: Metrics
     status: ProcessStatus
@@ -238,7 +238,7 @@ async def _open(host: Host, stack: AsyncExitStack) -> Opened:
     stack.callback(count_events(metrics))
     database = await _open_database(host, stack)
     keeper = GateKeeper()
-    gates = Gates(_now, keeper.on_close, boot_s)
+    gates = Gates(_now, keeper.on_close, boottime_s)
     await restore_gates(gates, database, _now)
     outbox = _outbox(host, database, metrics)
     base = Foundation(config=config, database=database, clock=_now, notifier=outbox, gates=gates)
@@ -250,7 +250,7 @@ async def _open(host: Host, stack: AsyncExitStack) -> Opened:
     return Opened(
         resources=resources,
         ledger=ledger,
-        board=JobBoard(wiring.deadlines_s(config), runs.ended, beats=host.heartbeats),
+        board=JobStatus(wiring.deadlines_s(config), runs.ended, beats=host.heartbeats),
         outbox=outbox,
         metrics=metrics,
         status=status,
@@ -378,7 +378,7 @@ async def _watch_over(
         background.keep(name, watch)
     _open_port(host, opened, examiner, stack)
     notify.ready(status_line(halts.current))
-    words = LastWords(opened.outbox, beats)
+    words = StallAlarm(opened.outbox, beats)
     watchdog = Watchdog(
         beats,
         ping=notify.watchdog,

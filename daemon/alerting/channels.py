@@ -22,7 +22,7 @@ import orjson
 from daemon.config.sections import NO_APPRISE, HookConfig
 from jobs.core.errors import Permanent
 from jobs.core.http_clients import BadEnvironment, settings
-from jobs.core.isolated_thread import OwnThread
+from jobs.core.isolated_thread import IsolatedThread
 
 HARMLESS_VARIABLE = re.compile(
     r"PATH|HOME|USER|LOGNAME|SHELL|LANG|LANGUAGE|LC_[A-Z]+|TZ|TMPDIR", re.ASCII
@@ -171,7 +171,7 @@ class AppriseHook:
         self.min_severity = min_severity
         self.timeout_s = timeout_s
         self._url = url
-        self._thread: OwnThread[bool] = OwnThread(self.name)
+        self._thread: IsolatedThread[bool] = IsolatedThread(self.name)
 
     async def send(self, body: Mapping[str, Any]) -> None:
         """Send once, in a thread, because apprise blocks. Raises Undelivered."""

@@ -20,7 +20,7 @@ MOST_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DeadMan:
+class DeadMansSwitch:
     """Calls `url` every `every_s` seconds while `is_well`."""
 
     url: str

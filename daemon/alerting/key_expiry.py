@@ -23,7 +23,7 @@ WITHDRAW = "withdraw_permission"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class KeyWatch:
+class KeyExpiryMonitor:
     """Looks at the list of keys four times a day; `access_key` is ours."""
 
     access_key: str

@@ -1,4 +1,4 @@
-"""What a person should hear of the daemon itself: found at intervals, told once, and its end.
+"""Evaluates alert rules periodically; raises each alert once and resolves it when it clears.
 
 A rule looks at one fact and says what is wrong, or nothing. What is wrong for long enough is an
 incident; when nothing is wrong any more, so is its end.
@@ -17,10 +17,10 @@ LOOK_EVERY_S = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rule:
+class AlertRule:
     """`look` returns what is wrong now, None when nothing is. It never waits.
 
-    Wrong for `after_s` seconds is an incident; well for `well_s` ends it. `about` tells rules of
+    Wrong for `hold_s` seconds is an incident; well for `clear_s` ends it. `about` tells rules of
     one kind apart, `job` is the job that it is about.
     """
 
@@ -28,8 +28,8 @@ class Rule:
     severity: Literal["warning", "critical"]
     title: str
     look: Callable[[], str | None]
-    after_s: float = 0.0
-    well_s: float = 0.0
+    hold_s: float = 0.0
+    clear_s: float = 0.0
     about: str = ""
     job: str | None = None
 
@@ -42,7 +42,7 @@ class Rule:
 class _Watched:
     """How one rule stands: since when it is as it is, and whether that was told."""
 
-    def __init__(self, rule: Rule) -> None:
+    def __init__(self, rule: AlertRule) -> None:
         self.rule = rule
         self.is_told: bool | None = None
         """None: not known, for an earlier process may have told."""
@@ -61,11 +61,11 @@ class _Watched:
         return now_s - self._since_s >= seconds
 
 
-class Vigil:
+class AlertMonitor:
     """Looks at every rule again and again, and hands incidents to the outbox."""
 
     def __init__(
-        self, rules: Sequence[Rule], notifier: Notifier, *, monotonic: Callable[[], float]
+        self, rules: Sequence[AlertRule], notifier: Notifier, *, monotonic: Callable[[], float]
     ) -> None:
         self._watched = [_Watched(rule) for rule in rules]
         self._notifier = notifier
@@ -84,21 +84,21 @@ class Vigil:
                 await self._judge(each)
             except Exception:  # noqa: BLE001 - a broken rule must not blind the others
                 logger.bind(event="vigil.rule_failed", kind=each.rule.kind).exception(
-                    "A rule of the vigil failed"
+                    "An alert rule failed"
                 )
 
     async def _judge(self, each: _Watched) -> None:
         rule, now_s = each.rule, self._monotonic()
         wrong = each.look(now_s)
-        if wrong is not None and each.is_told is not True and each.lasts(now_s, rule.after_s):
+        if wrong is not None and each.is_told is not True and each.lasts(now_s, rule.hold_s):
             each.is_told = True
             await self._notifier.notify(_incident(rule, wrong))
-        elif wrong is None and each.is_told is not False and each.lasts(now_s, rule.well_s):
+        elif wrong is None and each.is_told is not False and each.lasts(now_s, rule.clear_s):
             each.is_told = False
             await self._notifier.resolve(rule.key)
 
 
-def _incident(rule: Rule, wrong: str) -> Incident:
+def _incident(rule: AlertRule, wrong: str) -> Incident:
     return Incident(
         kind=rule.kind,
         severity=rule.severity,

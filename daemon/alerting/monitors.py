@@ -5,9 +5,9 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from daemon.alerting.dead_mans_switch import DeadMan
-from daemon.alerting.key_expiry import KeyWatch
-from daemon.alerting.monitor import Vigil
+from daemon.alerting.dead_mans_switch import DeadMansSwitch
+from daemon.alerting.key_expiry import KeyExpiryMonitor
+from daemon.alerting.monitor import AlertMonitor
 from daemon.alerting.rules import RecentRuns, Watched, rules
 from daemon.alerting.settings_monitor import SettingsWatch
 from daemon.alerting.standing_rules import Standing, standing_rules
@@ -66,8 +66,8 @@ def watches(means: Means) -> Iterator[tuple[str, Work]]:
         signal_max_age=signal_age(config),
     )
     found = [*rules(watched, config.alerts), *standing_rules(standing, config.alerts)]
-    vigil = Vigil(found, means.notifier, monotonic=time.monotonic)
-    yield "vigil", vigil.keep
+    monitor = AlertMonitor(found, means.notifier, monotonic=time.monotonic)
+    yield "vigil", monitor.keep
     settings = SettingsWatch(
         db=means.database,
         notifier=means.notifier,
@@ -77,7 +77,7 @@ def watches(means: Means) -> Iterator[tuple[str, Work]]:
     )
     yield "settings watch", settings.keep
     if (key := config.secrets.upbit_access_key) is not None and config.secrets.upbit_secret_key:
-        key_watch = KeyWatch(
+        key_watch = KeyExpiryMonitor(
             access_key=key.get_secret_value(),
             list_keys=means.list_keys,
             may_withdraw=means.may_withdraw,
@@ -87,4 +87,4 @@ def watches(means: Means) -> Iterator[tuple[str, Work]]:
         yield "key watch", key_watch.keep
     if url := config.health.ping_url.get_secret_value():
         every_s = config.health.ping_every.total_seconds()
-        yield "ping", DeadMan(url=url, every_s=every_s, is_well=means.is_well).keep
+        yield "ping", DeadMansSwitch(url=url, every_s=every_s, is_well=means.is_well).keep

@@ -1,4 +1,4 @@
-"""What the vigil looks at: health, lanes, bans, memory, disk, and how the last runs went."""
+"""What the alert rules look at: health, lanes, bans, memory, disk and how the last runs went."""
 
 import os
 import shutil
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from daemon.alerting.monitor import Rule
+from daemon.alerting.monitor import AlertRule
 from daemon.config.sections import AlertsConfig
 from daemon.telemetry.metrics import JobMetric
 from health.report import Report, Status
@@ -65,56 +65,56 @@ class Watched:
     log_trouble: Callable[[], str | None] = lambda: None
 
 
-def rules(watched: Watched, limits: AlertsConfig) -> list[Rule]:
+def rules(watched: Watched, limits: AlertsConfig) -> list[AlertRule]:
     """Return every rule, with the limits of the configuration."""
     return [
-        Rule(
+        AlertRule(
             kind="database_down",
             severity="critical",
             title="The database does not work",
             look=lambda: _database(watched.snapshot()),
-            after_s=DATABASE_AFTER_S,
-            well_s=WELL_S,
+            hold_s=DATABASE_AFTER_S,
+            clear_s=WELL_S,
         ),
-        Rule(
+        AlertRule(
             kind="upbit_banned",
             severity="critical",
             title="Upbit blocks us",
             look=lambda: _ban(watched.gates),
         ),
-        Rule(
+        AlertRule(
             kind="scheduler_stalled",
             severity="critical",
             title="The daemon makes no progress",
             look=lambda: watched.heartbeats.alive()[1],
-            after_s=STALLED_AFTER_S,
-            well_s=WELL_S,
+            hold_s=STALLED_AFTER_S,
+            clear_s=WELL_S,
         ),
-        Rule(
+        AlertRule(
             kind="log_output_failed",
             severity="warning",
             title="Log lines are lost or late",
             look=watched.log_trouble,
-            after_s=WELL_S,
-            well_s=WELL_S,
+            hold_s=WELL_S,
+            clear_s=WELL_S,
         ),
         *_thresholds(watched, limits),
     ]
 
 
-def _thresholds(watched: Watched, limits: AlertsConfig) -> list[Rule]:
+def _thresholds(watched: Watched, limits: AlertsConfig) -> list[AlertRule]:
     runs, folder = watched.runs, watched.state_dir
     lateness_s = limits.max_lateness.total_seconds()
     return [
         _above(
             "memory_high", "Much memory is in use", "MB of memory", memory_mb, limits.max_memory_mb
         ),
-        Rule(
+        AlertRule(
             kind="disk_low",
             severity="critical",
             title="The disk is nearly full",
             look=lambda: _disk(free_mb(folder), limits.min_disk_free_mb, folder),
-            well_s=WELL_S,
+            clear_s=WELL_S,
         ),
         _above(
             "error_rate_high",
@@ -135,7 +135,7 @@ def _thresholds(watched: Watched, limits: AlertsConfig) -> list[Rule]:
 
 def _above(
     kind: str, title: str, unit: str, read: Callable[[], float | None], limit: float
-) -> Rule:
+) -> AlertRule:
     """Return a rule for a figure that may not be above `limit`; 0 switches it off."""
 
     def look() -> str | None:
@@ -144,8 +144,8 @@ def _above(
             return None
         return f"{figure:,.1f} {unit}, limit {limit:,g}"
 
-    return Rule(
-        kind=kind, severity="warning", title=title, look=look, after_s=WELL_S, well_s=WELL_S
+    return AlertRule(
+        kind=kind, severity="warning", title=title, look=look, hold_s=WELL_S, clear_s=WELL_S
     )
 
 

@@ -17,7 +17,7 @@ from jobs.core.job import Incident
 INCIDENT = "scheduler_stalled:loop"
 
 
-class LastWords:
+class StallAlarm:
     """For `Watchdog`: call `silent` and `moves` from its thread. Make it inside the loop."""
 
     def __init__(self, outbox: Outbox, heartbeats: Heartbeats) -> None:
@@ -28,7 +28,7 @@ class LastWords:
         self._is_said = False
 
     def silent(self, cause: str) -> None:
-        """Tell every hook now, if it is the loop that is silent; of other lanes the vigil tells."""
+        """Tell every hook now, if it is the loop that is silent; of others the monitor tells."""
         if not self._heartbeats.is_silent(LOOP_LANE):
             return
         self._is_said = True

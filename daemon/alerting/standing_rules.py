@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from daemon.alerting.monitor import Rule
+from daemon.alerting.monitor import AlertRule
 from daemon.config.sections import AlertsConfig
 from health.report import COMPONENTS, Report, Status, hms
 from jobs.core.job import Clock
@@ -28,7 +28,7 @@ class Standing:
     signal_max_age: Callable[[datetime], timedelta]
 
 
-def standing_rules(standing: Standing, limits: AlertsConfig) -> Iterator[Rule]:
+def standing_rules(standing: Standing, limits: AlertsConfig) -> Iterator[AlertRule]:
     """Yield every rule whose limit is not switched off."""
     for status, limit in (
         (Status.UNHEALTHY, limits.max_unhealthy),
@@ -37,19 +37,19 @@ def standing_rules(standing: Standing, limits: AlertsConfig) -> Iterator[Rule]:
         for name in COMPONENTS:
             if limit and (name, status) not in ALERTED_OTHERWISE:
                 yield _component(standing, name, status, limit)
-    yield Rule(
+    yield AlertRule(
         kind="signal_stale",
         severity="warning",
         title="No new signal",
         look=lambda: stale_signal(standing),
-        after_s=5.0,
-        well_s=5.0,
+        hold_s=5.0,
+        clear_s=5.0,
     )
     for job in standing.jobs if limits.max_paused else ():
         yield _paused(standing, job, limits.max_paused)
 
 
-def _component(standing: Standing, name: str, status: Status, limit: timedelta) -> Rule:
+def _component(standing: Standing, name: str, status: Status, limit: timedelta) -> AlertRule:
     def look() -> str | None:
         component = standing.snapshot().components[name]
         if component.status is not status:
@@ -57,14 +57,14 @@ def _component(standing: Standing, name: str, status: Status, limit: timedelta) 
         return f"{component.cause} (for more than {hms(limit.total_seconds())})"
 
     spoken = name.replace("_", " ")
-    return Rule(
+    return AlertRule(
         kind="component_unhealthy",
         about=name if status is Status.UNHEALTHY else f"{name}:{status}",
         severity="critical" if status is Status.UNHEALTHY else "warning",
         title=f"The component {spoken} is {status}",
         look=look,
-        after_s=limit.total_seconds(),
-        well_s=min(WELL_S, limit.total_seconds()),
+        hold_s=limit.total_seconds(),
+        clear_s=min(WELL_S, limit.total_seconds()),
     )
 
 
@@ -82,14 +82,14 @@ def stale_signal(standing: Standing) -> str | None:
     return None
 
 
-def _paused(standing: Standing, job: str, limit: timedelta) -> Rule:
+def _paused(standing: Standing, job: str, limit: timedelta) -> AlertRule:
     def look() -> str | None:
         since = standing.paused().get(job)
         if since is None or standing.clock() - since <= limit:
             return None
         return f"{job} is paused since {since:%Y-%m-%d %H:%M} UTC, limit {limit}"
 
-    return Rule(
+    return AlertRule(
         kind="job_paused",
         about=job,
         severity="warning",

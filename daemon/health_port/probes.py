@@ -12,7 +12,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from daemon.scheduling.job_status import JobBoard
+from daemon.scheduling.job_status import JobStatus
 from health import checks
 from health.facts import (
     BlockedExit,
@@ -89,7 +89,7 @@ class Sources:
     daily_budget_usd: Decimal
     gates: Gates
     heartbeats: Heartbeats
-    board: JobBoard
+    board: JobStatus
     role: Callable[[], Role]
     reason: Callable[[], str | None]
     unwritten_since: Callable[[], datetime | None]

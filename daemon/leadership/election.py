@@ -22,7 +22,7 @@ from psycopg import sql
 
 from daemon.postgres.blockers import ADVISORY_HOLDER, advisory, describe
 from jobs.core.errors import JobError, Unavailable
-from jobs.core.job import boot_s
+from jobs.core.job import boottime_s
 from jobs.store.connecting import connect
 from jobs.store.fence import Fence
 
@@ -78,7 +78,7 @@ class Leadership:
         claim: Claim,
         epoch: int,
         *,
-        elapsed: Callable[[], float] = boot_s,
+        elapsed: Callable[[], float] = boottime_s,
     ) -> None:
         self._session = session
         self._claim = claim

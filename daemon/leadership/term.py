@@ -27,7 +27,7 @@ from daemon.requests.queue import Handler, Requests
 from daemon.scheduling import start_up
 from daemon.scheduling.catch_up import CatchUp, Memory
 from daemon.scheduling.job_controls import Controls
-from daemon.scheduling.job_status import JobBoard
+from daemon.scheduling.job_status import JobStatus
 from daemon.scheduling.missed_spans import MissedSpans
 from daemon.scheduling.runner import Runner
 from daemon.scheduling.scheduler import Listener, Schedule, Scheduler
@@ -35,7 +35,7 @@ from daemon.scheduling.slot_clock import Past, SlotClock
 from daemon.scheduling.slot_ledger import SlotLedger
 from health.watchdog import Heartbeats
 from jobs.core.errors import BadData, JobError, Transient
-from jobs.core.job import Clock, Incident, Notifier, boot_s, current_lane
+from jobs.core.job import Clock, Incident, Notifier, boottime_s, current_lane
 from jobs.store import job_controls, runs
 from jobs.store.db import Database
 from jobs.store.fence import StaleEpoch
@@ -81,7 +81,7 @@ class Duty:
     wait_for_lock: bool
     database: Database
     ledger: SlotLedger
-    board: JobBoard
+    board: JobStatus
     schedules: Mapping[str, Schedule]
     clock: Clock
     heartbeats: Heartbeats
@@ -178,7 +178,7 @@ async def _lead(duty: Duty, leadership: Leadership, stop: Stop) -> None:
 async def _slot_clock(duty: Duty) -> SlotClock:
     newest, repeats = await runs.past(duty.database, duty.clock() - REPEATS_SINCE)
     past = Past(newest=newest, repeats=repeats)
-    return SlotClock(duty.clock, boot_s, time.monotonic, past)
+    return SlotClock(duty.clock, boottime_s, time.monotonic, past)
 
 
 class _Lead:

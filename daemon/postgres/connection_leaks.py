@@ -1,4 +1,4 @@
-"""Who holds which connection since when: one that is not given back is found by its line."""
+"""Detects leaked pool connections and logs the call site that checked them out."""
 
 import asyncio
 import sys
@@ -13,12 +13,12 @@ CHECK_EVERY_S = 5.0
 SHOWN_FRAMES = 4
 OURS = frozenset({"jobs", "daemon", "bench", "tests"})
 LIBRARIES = "/site-packages/"
-PASSED_ON = frozenset({"database.py", "db.py", "loans.py"})
+PASSED_ON = frozenset({"postgres/pool.py", "store/db.py", "postgres/connection_leaks.py"})
 """Files that only hand connections on: who asked them is what a reader wants to know."""
 
 
 @dataclass(slots=True, eq=False)
-class Loan:
+class Checkout:
     """One connection that is out: the server's process, since when, and through which lines."""
 
     pid: int
@@ -28,24 +28,24 @@ class Loan:
 
 
 @dataclass(slots=True, kw_only=False)
-class Loans:
+class CheckoutTracker:
     """The connections that are out; `too_long` counts those that were held over `limit_s`."""
 
     limit_s: float
     monotonic: Callable[[], float] = time.monotonic
     too_long: int = 0
-    _out: set[Loan] = field(default_factory=set)
+    _out: set[Checkout] = field(default_factory=set)
 
-    def begin(self, pid: int) -> Loan:
+    def begin(self, pid: int) -> Checkout:
         """Note that a connection goes out, and to whom."""
-        loan = Loan(pid, self.monotonic(), _callers())
-        self._out.add(loan)
-        return loan
+        checkout = Checkout(pid, self.monotonic(), _callers())
+        self._out.add(checkout)
+        return checkout
 
-    def end(self, loan: Loan | None) -> None:
+    def end(self, checkout: Checkout | None) -> None:
         """Note that it is back."""
-        if loan is not None:
-            self._out.discard(loan)
+        if checkout is not None:
+            self._out.discard(checkout)
 
     async def watch(self) -> None:
         """Look for connections that are held too long, until cancelled."""
@@ -56,16 +56,16 @@ class Loans:
     def check(self) -> None:
         """Tell of each connection that is held too long, once."""
         now = self.monotonic()
-        for loan in self._out:
-            if not loan.is_told and now - loan.since >= self.limit_s:
-                loan.is_told = True
+        for checkout in self._out:
+            if not checkout.is_told and now - checkout.since >= self.limit_s:
+                checkout.is_told = True
                 self.too_long += 1
-                where = [f"{name}:{line} {function}" for name, function, line in loan.where]
+                where = [f"{name}:{line} {function}" for name, function, line in checkout.where]
                 logger.bind(
                     event="db.connection_held",
-                    held_s=round(now - loan.since, 1),
+                    held_s=round(now - checkout.since, 1),
                     limit_s=self.limit_s,
-                    pid=loan.pid,
+                    pid=checkout.pid,
                     where=where,
                 ).warning("a connection is not given back")
 
@@ -76,14 +76,10 @@ def _callers() -> tuple[tuple[str, str, int], ...]:
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and len(found) < SHOWN_FRAMES:
         path = frame.f_code.co_filename
-        folder, _, name = path.rpartition("/")
-        if (
-            LIBRARIES not in path
-            and name not in PASSED_ON
-            and not OURS.isdisjoint(folder.split("/"))
-        ):
-            found.append(
-                (f"{folder.rpartition('/')[2]}/{name}", frame.f_code.co_name, frame.f_lineno)
-            )
+        parts = path.split("/")
+        name = "/".join(parts[-2:])
+        is_ours = LIBRARIES not in path and not OURS.isdisjoint(parts[:-1])
+        if is_ours and name not in PASSED_ON:
+            found.append((name, frame.f_code.co_name, frame.f_lineno))
         frame = frame.f_back
     return tuple(found)

@@ -21,7 +21,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from daemon.postgres.connection_leaks import Loan, Loans
+from daemon.postgres.connection_leaks import Checkout, CheckoutTracker
 from daemon.postgres.slow_queries import timed_cursor
 from jobs.core.errors import Permanent, Unavailable
 from jobs.core.job import current_lane
@@ -86,7 +86,7 @@ async def open_database(url: str, options: PoolOptions | None = None) -> AsyncIt
         with translated():
             async with engine.connect() as connection:  # SQLAlchemy's own first questions
                 await connection.execute(text("SELECT 1"))
-        watch = asyncio.create_task(pool.loans.watch())
+        watch = asyncio.create_task(pool.checkouts.watch())
         try:
             yield Database(engine=engine, checkout=_lender(pool), pool_stats=pool.stats)
         finally:
@@ -133,7 +133,7 @@ async def _await_server(url: str, where: str, timeout_s: float) -> None:
 
 class _Connection(psycopg.AsyncConnection[Any]):
     lender: "_Pool | None" = None
-    loan: Loan | None = None
+    checkout: Checkout | None = None
     returned_at = NEVER
     is_shared = False
     is_spent = False
@@ -163,7 +163,7 @@ class _Pool(AsyncConnectionPool[_Connection]):
     busy = 0
     exhausted = 0
     kept = 0
-    loans: Loans
+    checkouts: CheckoutTracker
     _sharers = 0
     _renewed_s = NEVER
     _renewing: asyncio.Future[None] | None = None
@@ -187,7 +187,7 @@ class _Pool(AsyncConnectionPool[_Connection]):
                 raise self._refusal(str(exc), self.max_size) from exc
             raise
         self.busy += 1
-        connection.loan = self.loans.begin(connection.info.backend_pid)
+        connection.checkout = self.checkouts.begin(connection.info.backend_pid)
         connection.lender, connection.is_shared = self, is_shared
         return connection
 
@@ -196,7 +196,7 @@ class _Pool(AsyncConnectionPool[_Connection]):
         if conn.lender is not None:
             conn.lender = None
             self.busy -= 1
-            self.loans.end(conn.loan)
+            self.checkouts.end(conn.checkout)
             conn.returned_at = time.monotonic()
             if conn.is_shared:
                 self.shared.release()
@@ -250,7 +250,7 @@ class _Pool(AsyncConnectionPool[_Connection]):
             max=now["pool_max"],
             busy=self.busy,
             exhausted=self.exhausted,
-            held_too_long=self.loans.too_long,
+            held_too_long=self.checkouts.too_long,
         )
 
 
@@ -291,7 +291,7 @@ def _make_pool(url: str, options: PoolOptions) -> _Pool:
         close_returns=True,  # without it every connection that SQLAlchemy closes is lost
         open=False,
     )
-    pool.loans = Loans(options.hold_limit_s)
+    pool.checkouts = CheckoutTracker(options.hold_limit_s)
     pool.kept = min(options.kept_for_orders, options.pool_max - 1)
     return pool
 

@@ -18,7 +18,7 @@ from jobs.core.job import current_lane
 from jobs.domain.exchange import Exchange
 from jobs.domain.order_states import OPEN, State
 from jobs.orders import flatten as closing
-from jobs.orders.account import Desk
+from jobs.orders.account import TradingAccount
 from jobs.orders.quotes import MarketView
 from jobs.orders.tracking import cancel, tend
 from jobs.store.orders import OrderRow
@@ -37,7 +37,7 @@ NEVER_S = float("inf")
 class Account:
     """One account to give orders to."""
 
-    desk: Desk
+    desk: TradingAccount
     view: MarketView
 
 
@@ -102,7 +102,7 @@ async def cancel_order(account: Account, name: str) -> Answer:
     }
 
 
-async def _find(desk: Desk, name: str) -> OrderRow:
+async def _find(desk: TradingAccount, name: str) -> OrderRow:
     async with desk.db.begin() as conn:
         order = await find(conn, name)
     if order is None:
@@ -129,7 +129,7 @@ async def open_account(base: Foundation) -> AsyncIterator[Account]:
 
 
 def _account(base: Foundation, exchange: Exchange, upbit: UpbitClient) -> Account:
-    desk = Desk(
+    desk = TradingAccount(
         db=base.database,
         exchange=exchange,
         clock=base.clock,
@@ -140,7 +140,7 @@ def _account(base: Foundation, exchange: Exchange, upbit: UpbitClient) -> Accoun
     return Account(desk=desk, view=view)
 
 
-def forced(base: Foundation, desk: Desk, guard: Callable[[Exchange], Exchange]) -> Opened:
+def forced(base: Foundation, desk: TradingAccount, guard: Callable[[Exchange], Exchange]) -> Opened:
     """Return how to open `desk`'s account beside every closed gate; `guard` fences the venue."""
 
     @asynccontextmanager

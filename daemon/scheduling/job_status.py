@@ -21,7 +21,7 @@ def lane(job: str) -> str:
     return f"job:{job}"
 
 
-class JobBoard:
+class JobStatus:
     """One frozen fact a job, replaced as a whole, so that any thread may read at any time.
 
     `on_end` is handed every finished run's metric. Each job is a lane of `beats`: it moves when a

@@ -17,11 +17,11 @@ from jobs.core.job import (
     Incident,
     JobSpec,
     Notifier,
+    RunCounters,
     Slot,
-    Tally,
+    current_counters,
     current_lane,
     current_slot,
-    current_tally,
 )
 from jobs.core.untrusted import clean, cut
 from jobs.store.fence import StaleEpoch
@@ -231,8 +231,8 @@ class Runner:
             started_at = means.clock()
             began_s = asyncio.get_running_loop().time()
             means.observer.began(slot.job, started_at)
-            tally = Tally()
-            current_tally.set(tally)
+            tally = RunCounters()
+            current_counters.set(tally)
             current_slot.set(slot)
             trial = _Trial(spec, slot, means)
             ending = await trial.ending()
@@ -248,7 +248,7 @@ class Runner:
             await self._follow_up(metric, ending)
 
     def _metric(
-        self, slot: Slot, ending: Ending, progress: Progress, tally: Tally, span: Span
+        self, slot: Slot, ending: Ending, progress: Progress, tally: RunCounters, span: Span
     ) -> JobMetric:
         error = ending.error
         said = None if error is None else _said(ending, error, tally)
@@ -342,7 +342,7 @@ class _Trial:
         return await self._spec.run(self._slot)
 
 
-def _said(ending: Ending, error: BaseException, tally: Tally) -> str:
+def _said(ending: Ending, error: BaseException, tally: RunCounters) -> str:
     """Why the run ended, never empty; over the deadline, what it had done by then as well."""
     if ending.outcome == "cancelled":
         return str(error) or ending.reason or reason_of(error)

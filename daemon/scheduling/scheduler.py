@@ -21,7 +21,7 @@ from loguru import logger
 
 from daemon.scheduling.local_cron import next_in_zone
 from daemon.scheduling.slot_clock import SlotClock
-from jobs.core.job import boot_s
+from jobs.core.job import boottime_s
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 PASS_EVERY_S = 1.0
@@ -174,7 +174,7 @@ class Scheduler:
 
     def __init__(self, listener: Listener, clock: SlotClock | None = None) -> None:
         self._tell = listener
-        self._clock = clock or SlotClock(lambda: datetime.now(UTC), boot_s, time.monotonic)
+        self._clock = clock or SlotClock(lambda: datetime.now(UTC), boottime_s, time.monotonic)
         self._rewinds = self._clock.rewinds
         self._timer = _Timer(self._pass, lambda error: self._failed("pass", error))
         self._extra: dict[str, tuple[datetime, float]] = {}

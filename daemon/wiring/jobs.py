@@ -15,7 +15,7 @@ from daemon.requests.order_commands import Account, forced
 from daemon.requests.order_commands import handlers as order_commands
 from daemon.requests.queue import Handler
 from daemon.resources import Resources, exchange_of
-from daemon.scheduling.job_status import JobBoard
+from daemon.scheduling.job_status import JobStatus
 from daemon.scheduling.pace import market_pace, schedule_of
 from daemon.scheduling.retry import RetryPolicy
 from daemon.scheduling.runner import Means, Runner
@@ -28,7 +28,7 @@ from jobs.core.job import JobSpec, Slot
 from jobs.domain.portfolio import Mode
 from jobs.market.delisting import DelistingWatch
 from jobs.market.marks import MarketMarks
-from jobs.orders.account import Desk
+from jobs.orders.account import TradingAccount
 from jobs.orders.job import OrdersJob
 from jobs.orders.market_gate import Clearance
 from jobs.orders.paper_exchange import PaperExchange
@@ -61,7 +61,7 @@ def deadlines_s(config: Config) -> dict[str, float]:
 def make_shift(
     resources: Resources,
     ledger: SlotLedger,
-    board: JobBoard,
+    board: JobStatus,
     mask: Callable[[str], str],
     leadership: Leadership,
     on_deferred: OnDeferred,
@@ -223,7 +223,7 @@ def _orders_job(
     base = resources.base
     venue = exchange_of(base, base.database, resources.upbit, ticks)
     exchange = FencedExchange(venue, leadership.holds)
-    desk = Desk(
+    desk = TradingAccount(
         db=base.database,
         exchange=exchange,
         clock=base.clock,

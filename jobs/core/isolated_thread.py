@@ -17,7 +17,7 @@ from jobs.core.errors import Permanent
 T = TypeVar("T")
 
 
-class OwnThread(Generic[T]):
+class IsolatedThread(Generic[T]):
     """Where the calls of `name`, one piece of foreign code, are made."""
 
     def __init__(self, name: str, monotonic: Callable[[], float] = time.monotonic) -> None:

@@ -21,13 +21,13 @@ Lane = Literal["orders", "work"]
 _BOOT_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
-def boot_s() -> float:
+def boottime_s() -> float:
     """Seconds that no step of the wall clock changes; they pass while the machine sleeps, too."""
     return time.clock_gettime(_BOOT_CLOCK)
 
 
 @dataclass(slots=True, kw_only=True)
-class Tally:
+class RunCounters:
     """What one run used, counted by the clients while it works.
 
     `progress` is one line of the job's own: what is done and what is not. It becomes the reason of
@@ -43,7 +43,7 @@ class Tally:
     progress: str = ""
 
 
-current_tally: ContextVar[Tally | None] = ContextVar("current_tally", default=None)
+current_counters: ContextVar[RunCounters | None] = ContextVar("current_counters", default=None)
 """The tally of the run on whose behalf the present task works; None outside a run."""
 
 
@@ -53,13 +53,13 @@ current_lane: ContextVar[Lane] = ContextVar("current_lane", default="work")
 
 def note_progress(text: str) -> None:
     """Say what is done and what is not, for the case that the run does not get to its end."""
-    if (tally := current_tally.get()) is not None:
+    if (tally := current_counters.get()) is not None:
         tally.progress = text
 
 
 def count_api_call() -> None:
     """Add one sent request to the present run's tally, if there is a run."""
-    if (tally := current_tally.get()) is not None:
+    if (tally := current_counters.get()) is not None:
         tally.api_calls += 1
 
 

@@ -12,7 +12,7 @@ from loguru import logger
 
 from jobs.core.cooldowns import Gates
 from jobs.core.errors import BudgetExhausted, JobError, ModelRejected, Permanent, RateLimited
-from jobs.core.job import Clock, Incident, Notifier, current_tally
+from jobs.core.job import Clock, Incident, Notifier, current_counters
 from jobs.core.untrusted import one_line
 from jobs.gemini import classify, prompt
 from jobs.gemini.answer import SCHEMA, Answer, read_answer
@@ -226,7 +226,7 @@ class GeminiSource:
 
     def _tell(self, call: Call, settlement: Settlement) -> None:
         """The call's log line, and its share of the run's tally."""
-        if (tally := current_tally.get()) is not None:
+        if (tally := current_counters.get()) is not None:
             tally.tokens_in += settlement.tokens_in
             tally.tokens_out += settlement.tokens_out
             tally.tokens_thought += settlement.tokens_thought

@@ -15,7 +15,7 @@ from jobs.cache.snapshots import Snapshots
 from jobs.candles.backlog import CandlePlan, Page, floor
 from jobs.candles.selection import Selection
 from jobs.core.errors import JobError, Transient
-from jobs.core.job import Clock, Slot, current_tally, note_progress
+from jobs.core.job import Clock, Slot, current_counters, note_progress
 from jobs.market.history import HistoryFiller
 from jobs.market.pages import PageCollector
 from jobs.store import candles as candle_store
@@ -181,7 +181,7 @@ class _Run:
 
     def _count(self, rows: int) -> None:
         self.rows += rows
-        if (tally := current_tally.get()) is not None:
+        if (tally := current_counters.get()) is not None:
             tally.rows += rows
 
 

@@ -44,7 +44,7 @@ def new_identifier(now: datetime) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Desk:
+class TradingAccount:
     """One account of one venue, and the books kept of it.
 
     `mode` stands in every row and query. `epoch` is the leadership under which orders are made;

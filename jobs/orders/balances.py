@@ -10,7 +10,7 @@ from decimal import Decimal
 
 from jobs.domain.ledger import EXACT, ZERO
 from jobs.domain.order_states import State
-from jobs.orders.account import Desk
+from jobs.orders.account import TradingAccount
 from jobs.orders.foreign import Shortage, book_foreign_sales
 from jobs.store import orders as order_store
 from jobs.store import positions as position_store
@@ -25,7 +25,7 @@ _NAMES_SHORTAGE = "the books hold "
 
 
 async def compare_balances(
-    desk: Desk, covered_at: CoveredAt, tend_again: Callable[[], Awaitable[None]]
+    desk: TradingAccount, covered_at: CoveredAt, tend_again: Callable[[], Awaitable[None]]
 ) -> tuple[list[Shortage], set[str]]:
     """Find what is missing, seen twice with a fresh look at open orders between, book the sales of
     others that explain it, and return what remains and the markets of which sales were booked.
@@ -38,7 +38,7 @@ async def compare_balances(
     return (await uncovered(desk, covered_at) if booked else found), booked
 
 
-async def uncovered(desk: Desk, covered_at: CoveredAt) -> list[Shortage]:
+async def uncovered(desk: TradingAccount, covered_at: CoveredAt) -> list[Shortage]:
     """Positions that the balances do not cover; the others are noted in `covered_at`."""
     at = desk.clock()
     accounts = {each.currency: each for each in await desk.exchange.accounts()}
@@ -60,7 +60,7 @@ async def uncovered(desk: Desk, covered_at: CoveredAt) -> list[Shortage]:
     return short
 
 
-async def covered_before(desk: Desk) -> CoveredAt:
+async def covered_before(desk: TradingAccount) -> CoveredAt:
     """What an earlier process noted: the newest comparison covered every market it did not name."""
     async with desk.db.begin() as conn:
         newest = await reconciliations.newest(conn, desk.mode)

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 from loguru import logger
 
 from jobs.domain.order_states import State
-from jobs.orders.account import Desk
+from jobs.orders.account import TradingAccount
 from jobs.orders.tracking import cancel
 from jobs.store import orders as order_store
 
@@ -17,7 +17,7 @@ Keeping = Callable[[str], AbstractContextManager[None]]
 """Keeps one market's trouble from the others."""
 
 
-async def cancel_barred(desk: Desk, why_no_entry: WhyNoEntry, keeping: Keeping) -> int:
+async def cancel_barred(desk: TradingAccount, why_no_entry: WhyNoEntry, keeping: Keeping) -> int:
     """Cancel waiting entries of markets that were barred after they were placed; return rows."""
     rows = 0
     async with desk.db.begin() as conn:

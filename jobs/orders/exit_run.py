@@ -20,7 +20,7 @@ from jobs.domain.portfolio import Rules, SignalFact, Wish
 from jobs.domain.risk import Refusal
 from jobs.domain.settings import Settings
 from jobs.orders import exit_alerts
-from jobs.orders.account import Desk
+from jobs.orders.account import TradingAccount
 from jobs.orders.foreign import why_locked
 from jobs.orders.market_gate import Clearance
 from jobs.orders.placement import refused_as
@@ -58,7 +58,7 @@ class ExitRun:
     prices of holdings that have none now, however old: they value and decide nothing.
     """
 
-    desk: Desk
+    desk: TradingAccount
     view: MarketView
     clearance: Clearance
     settings: Settings

@@ -22,7 +22,7 @@ from jobs.domain.order_states import State
 from jobs.domain.portfolio import Money, Rules, Wish
 from jobs.domain.risk import Refusal
 from jobs.orders import exit_alerts
-from jobs.orders.account import Desk
+from jobs.orders.account import TradingAccount
 from jobs.orders.balances import advice, covered_before, uncovered
 from jobs.orders.foreign import book_foreign_sales, why_locked
 from jobs.orders.placement import refused_as, reserve, send
@@ -59,7 +59,7 @@ class Flattened:
 
 
 async def flatten(
-    desk: Desk, view: MarketView, *, sleep: Sleep, only: str | None = None
+    desk: TradingAccount, view: MarketView, *, sleep: Sleep, only: str | None = None
 ) -> Flattened:
     """Cancel, wait for the cancels, sell step by step: ten seconds each at most.
 
@@ -98,7 +98,7 @@ class _Sales:
 class _Scope:
     """What is to end: everything of the desk, or one market's."""
 
-    desk: Desk
+    desk: TradingAccount
     only: str | None
 
     async def open_orders(self) -> list[OrderRow]:
@@ -144,14 +144,14 @@ async def _wait(scope: _Scope, result: Flattened, sleep: Sleep) -> None:
         await sleep(PAUSE_S)
 
 
-async def _book_sales_of_others(desk: Desk, result: Flattened) -> None:
+async def _book_sales_of_others(desk: TradingAccount, result: Flattened) -> None:
     """What the user has sold by hand is sold: book it, or the books stay above the venue."""
     with _noting(result, "balances"):
         for short in await uncovered(desk, await covered_before(desk)):
             await book_foreign_sales(desk, short)
 
 
-async def _money(desk: Desk, view: MarketView) -> Money:
+async def _money(desk: TradingAccount, view: MarketView) -> Money:
     """The balances; unknown ones when they cannot be had: a sale needs none."""
     try:
         return await view.money()
@@ -190,7 +190,7 @@ async def _sell_all(scope: _Scope, view: MarketView, sales: _Sales, result: Flat
 
 
 async def _sell(
-    desk: Desk,
+    desk: TradingAccount,
     rules: Rules,
     holding: Holding,
     known: tuple[Money, dict[str, Decimal]],

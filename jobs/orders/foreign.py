@@ -17,7 +17,7 @@ from jobs.core.errors import JobError, Transient
 from jobs.core.job import Incident
 from jobs.domain import ledger
 from jobs.domain.ledger import EXACT, ZERO, Fill
-from jobs.orders.account import Desk
+from jobs.orders.account import TradingAccount
 from jobs.store import foreign_sales
 from jobs.store import positions as position_store
 from jobs.store.orders import OrderRow
@@ -49,7 +49,7 @@ class Shortage:
         return EXACT.subtract(self.held, self.total)
 
 
-async def book_foreign_sales(desk: Desk, short: Shortage) -> int:
+async def book_foreign_sales(desk: TradingAccount, short: Shortage) -> int:
     """Book the newest sales of others as far as they explain what is missing; return how many.
 
     Raises Transient while the exchange or the database cannot be asked. An answer that cannot be
@@ -69,7 +69,7 @@ async def book_foreign_sales(desk: Desk, short: Shortage) -> int:
     return sum(booked)
 
 
-async def why_locked(desk: Desk, market: str) -> str | None:
+async def why_locked(desk: TradingAccount, market: str) -> str | None:
     """Which open orders of others lock the market's coins; None when none does.
 
     Raises what `Exchange.open_orders` raises.
@@ -82,7 +82,7 @@ async def why_locked(desk: Desk, market: str) -> str | None:
     return f"locked by orders that are not the daemon's: {', '.join(named)}"
 
 
-async def _sales(desk: Desk, short: Shortage, since: datetime) -> list[Order]:
+async def _sales(desk: TradingAccount, short: Shortage, since: datetime) -> list[Order]:
     """Sales of others with trades since then, the newest first."""
     closed = await desk.exchange.closed_orders(short.market, since - RESTED)
     sold = [seen for seen in closed if seen.side == "ask" and seen.executed_volume > 0]
@@ -95,7 +95,7 @@ async def _sales(desk: Desk, short: Shortage, since: datetime) -> list[Order]:
     return [whole for filled_at, whole in found if filled_at >= since]
 
 
-async def _since(desk: Desk, short: Shortage) -> datetime:
+async def _since(desk: TradingAccount, short: Shortage) -> datetime:
     async with desk.db.begin() as conn:
         holding = (await position_store.held(conn, desk.mode)).get(short.market)
     opened_at = None if holding is None else holding.opened_at
@@ -103,7 +103,7 @@ async def _since(desk: Desk, short: Shortage) -> datetime:
     return (max(known) if known else desk.clock()) - MARGIN
 
 
-async def _of_others(desk: Desk, seen: Sequence[Order]) -> list[Order]:
+async def _of_others(desk: TradingAccount, seen: Sequence[Order]) -> list[Order]:
     """Those orders that no table of ours knows, by either name."""
     async with desk.db.begin() as conn:
         known = await foreign_sales.known_names(
@@ -114,7 +114,7 @@ async def _of_others(desk: Desk, seen: Sequence[Order]) -> list[Order]:
     return [each for each in seen if not {each.uuid, each.identifier} & known]
 
 
-async def _book(desk: Desk, short: Shortage, sale: Order, since: datetime) -> bool:
+async def _book(desk: TradingAccount, short: Shortage, sale: Order, since: datetime) -> bool:
     """Write one sale, as far as the books still hold more than the exchange has; whether it was.
 
     Told before the commit: who dies in between tells again under the same key, and loses nothing.

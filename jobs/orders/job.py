@@ -27,7 +27,7 @@ from jobs.domain.portfolio import Money, Rules, SignalFact, Wish
 from jobs.domain.risk import Refusal
 from jobs.domain.settings import Settings
 from jobs.domain.signal_choice import choose
-from jobs.orders.account import Desk
+from jobs.orders.account import TradingAccount
 from jobs.orders.barred_bids import WhyNoEntry, cancel_barred
 from jobs.orders.exit_run import ExitRun, Look
 from jobs.orders.market_gate import Clearance
@@ -73,7 +73,7 @@ class OrdersJob:
     Safe to run again after any failure, and after any crash.
     """
 
-    desk: Desk
+    desk: TradingAccount
     view: MarketView
     sleep: Sleep
     standing: Standing = field(default_factory=Standing)

@@ -13,7 +13,7 @@ from loguru import logger
 
 from jobs.core.errors import Refused
 from jobs.domain.order_form import smp_type
-from jobs.orders.account import Desk
+from jobs.orders.account import TradingAccount
 from jobs.store.orders import OrderRow, request_of
 from jobs.upbit import ticks
 from jobs.upbit.wire import OrderRequest
@@ -33,7 +33,7 @@ class Clearance:
     _cleared: set[str] = field(default_factory=set)
     _paused: dict[str, datetime] = field(default_factory=dict)
 
-    async def first_fault(self, desk: Desk, intent: OrderRow) -> str | None:
+    async def first_fault(self, desk: TradingAccount, intent: OrderRow) -> str | None:
         """Why the purchase `intent` must not be sent; None when the venue would take it.
 
         Asked once for each market; raises what `Exchange.test_order` raises but a refusal.
@@ -47,7 +47,7 @@ class Clearance:
         self._cleared.add(intent.market)
         return None
 
-    async def why_paused(self, desk: Desk, market: str) -> str | None:
+    async def why_paused(self, desk: TradingAccount, market: str) -> str | None:
         """Why `market` takes no orders now; None when it does. Probes when that is due."""
         asked_at = self._paused.get(market)
         if asked_at is None:
@@ -84,7 +84,7 @@ def _probe(market: str) -> OrderRequest:
     )
 
 
-async def _refusal(desk: Desk, request: OrderRequest) -> str | None:
+async def _refusal(desk: TradingAccount, request: OrderRequest) -> str | None:
     try:
         await desk.exchange.test_order(request)
     except Refused as exc:

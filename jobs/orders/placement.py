@@ -27,7 +27,7 @@ from jobs.domain.order_states import State
 from jobs.domain.portfolio import Money, Rules, Wish
 from jobs.domain.risk import Refusal, assess
 from jobs.domain.settings import Settings
-from jobs.orders.account import Desk
+from jobs.orders.account import TradingAccount
 from jobs.orders.settlement import contradiction, settle
 from jobs.store import orders as order_store
 from jobs.store import positions as position_store
@@ -45,7 +45,7 @@ NONCE_USED = "nonce_used"
 
 
 async def reserve(
-    desk: Desk, wish: Wish, rules: Rules, *, money: Money, prices: Mapping[str, Decimal]
+    desk: TradingAccount, wish: Wish, rules: Rules, *, money: Money, prices: Mapping[str, Decimal]
 ) -> OrderRow | Refusal:
     """Judge `wish` and commit the intent, with its risk reserved, in one serializable step.
 
@@ -79,7 +79,7 @@ async def reserve(
     return result
 
 
-async def send(desk: Desk, intent: OrderRow) -> OrderRow:
+async def send(desk: TradingAccount, intent: OrderRow) -> OrderRow:
     """Send the order of a committed intent, once, and write down what the answer proves.
 
     Returns the order as the table has it then (`unknown` included). Raises NotSent, RateLimited
@@ -111,7 +111,7 @@ def refused_as(order: OrderRow) -> str | None:
     return reason.removeprefix(BY_VENUE) if reason.startswith(BY_VENUE) else None
 
 
-async def withdraw(desk: Desk, order: OrderRow, why: str) -> OrderRow:
+async def withdraw(desk: TradingAccount, order: OrderRow, why: str) -> OrderRow:
     """Give up an intent that was never sent. Its signal stays new."""
     async with desk.db.begin() as conn:
         order = await _withdraw(desk, conn, order, why)
@@ -119,7 +119,7 @@ async def withdraw(desk: Desk, order: OrderRow, why: str) -> OrderRow:
     return order
 
 
-async def doubt(desk: Desk, order: OrderRow, exc: Exception | None) -> OrderRow:
+async def doubt(desk: TradingAccount, order: OrderRow, exc: Exception | None) -> OrderRow:
     """Nobody has said what became of a sent order: it is `unknown`, and a person hears of it."""
     at = desk.clock()
     cause = "the process that sent it stopped" if exc is None else f"{type(exc).__name__}: {exc}"
@@ -153,7 +153,7 @@ def unknown_incident(order: OrderRow, what: str) -> Incident:
     )
 
 
-async def _mark_sent(desk: Desk, intent: OrderRow) -> OrderRow:
+async def _mark_sent(desk: TradingAccount, intent: OrderRow) -> OrderRow:
     """Commit `sent`, unless trading was halted since the intent: then withdraw it."""
     at = desk.clock()
     async with desk.db.begin() as conn:
@@ -171,7 +171,7 @@ async def _mark_sent(desk: Desk, intent: OrderRow) -> OrderRow:
     return order
 
 
-async def _refused(desk: Desk, order: OrderRow, exc: Refused) -> OrderRow:
+async def _refused(desk: TradingAccount, order: OrderRow, exc: Refused) -> OrderRow:
     """A named refusal, except for the names that say something else."""
     if exc.name == DUPLICATED:
         return await _duplicated(desk, order, exc)
@@ -183,7 +183,7 @@ async def _refused(desk: Desk, order: OrderRow, exc: Refused) -> OrderRow:
     return order
 
 
-async def _duplicated(desk: Desk, order: OrderRow, exc: Refused) -> OrderRow:
+async def _duplicated(desk: TradingAccount, order: OrderRow, exc: Refused) -> OrderRow:
     """Something exists under our identifier: adopt it if it is ours, else look again later."""
     try:
         seen = await desk.exchange.order(identifier=order.identifier)
@@ -196,7 +196,7 @@ async def _duplicated(desk: Desk, order: OrderRow, exc: Refused) -> OrderRow:
     return (await settle(desk, order.id, seen)).order
 
 
-async def _refuse(desk: Desk, order: OrderRow, reason: str) -> OrderRow:
+async def _refuse(desk: TradingAccount, order: OrderRow, reason: str) -> OrderRow:
     """Write a refusal; the signal ends with it, unless the request never left."""
     at = desk.clock()
     async with desk.db.begin() as conn:
@@ -212,7 +212,9 @@ async def _refuse(desk: Desk, order: OrderRow, reason: str) -> OrderRow:
     return present
 
 
-async def _withdraw(desk: Desk, conn: AsyncConnection, order: OrderRow, why: str) -> OrderRow:
+async def _withdraw(
+    desk: TradingAccount, conn: AsyncConnection, order: OrderRow, why: str
+) -> OrderRow:
     reason = f"{NEVER_SENT}: {why}"
     note = Note(kind="withdrawn", at=desk.clock(), detail={"reason": reason})
     return await order_store.move(conn, order, order_states.withdraw, note, reason=reason)

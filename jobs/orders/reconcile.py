@@ -17,7 +17,7 @@ from jobs.core.errors import BadData, JobError, Transient
 from jobs.core.job import Incident
 from jobs.domain.order_states import State
 from jobs.domain.portfolio import Money
-from jobs.orders.account import PREFIX, Desk
+from jobs.orders.account import PREFIX, TradingAccount
 from jobs.orders.balances import (
     CoveredAt,
     advice,
@@ -115,7 +115,7 @@ class _Findings:
 
 
 async def reconcile(
-    desk: Desk, standing: Standing, *, timeout_s: float, deep: bool = False
+    desk: TradingAccount, standing: Standing, *, timeout_s: float, deep: bool = False
 ) -> Report:
     """Compare venue and tables, tell what does not fit, and remember it in `standing`.
 
@@ -141,7 +141,7 @@ async def reconcile(
     return report
 
 
-async def look_for_missing(desk: Desk, standing: Standing, money: Money) -> set[str]:
+async def look_for_missing(desk: TradingAccount, standing: Standing, money: Money) -> set[str]:
     """The markets in which the venue has less than the books hold; have `standing` compared in the
     next pass then, and not only every few minutes.
 
@@ -164,7 +164,7 @@ def _summary(report: Report) -> Reconciliation:
     )
 
 
-async def _report(desk: Desk, findings: _Findings) -> Report:
+async def _report(desk: TradingAccount, findings: _Findings) -> Report:
     async with desk.db.begin() as conn:
         left = await order_store.unfinished(conn, desk.mode)
         held = await position_store.held(conn, desk.mode)
@@ -182,7 +182,7 @@ async def _report(desk: Desk, findings: _Findings) -> Report:
     )
 
 
-async def _tend_all(desk: Desk, findings: _Findings, timeout_s: float) -> None:
+async def _tend_all(desk: TradingAccount, findings: _Findings, timeout_s: float) -> None:
     """Take every open order one step further; trouble with one is not the others'."""
     async with desk.db.begin() as conn:
         unfinished = await order_store.unfinished(conn, desk.mode)
@@ -204,7 +204,7 @@ async def _tend_all(desk: Desk, findings: _Findings, timeout_s: float) -> None:
         raise passing
 
 
-async def _compare_open(desk: Desk, findings: _Findings) -> None:
+async def _compare_open(desk: TradingAccount, findings: _Findings) -> None:
     """Orders that are open at the venue under our prefix, and what our table says of them."""
     listed = await desk.exchange.open_orders()
     ours = {seen.identifier: seen for seen in listed if _is_ours(seen)}
@@ -220,7 +220,7 @@ async def _compare_open(desk: Desk, findings: _Findings) -> None:
             findings.mismatches.append(await _stray(desk, row, seen))
 
 
-async def _compare_buried(desk: Desk, findings: _Findings) -> None:
+async def _compare_buried(desk: TradingAccount, findings: _Findings) -> None:
     """Orders that were given up lately, should one have arrived after all."""
     async with desk.db.begin() as conn:
         rows = await order_store.buried(conn, desk.mode, desk.clock() - LOOK_BACK)
@@ -234,7 +234,7 @@ async def _compare_buried(desk: Desk, findings: _Findings) -> None:
             findings.mismatches.append(await _stray(desk, row, seen))
 
 
-async def _stray(desk: Desk, row: OrderRow, seen: Order) -> Mismatch:
+async def _stray(desk: TradingAccount, row: OrderRow, seen: Order) -> Mismatch:
     """An order refused here lives at the venue: cancel what is open of it, and tell."""
     done = f"it is {seen.state}, executed {seen.executed_volume:f}"
     if _is_open(seen):
@@ -248,7 +248,7 @@ async def _stray(desk: Desk, row: OrderRow, seen: Order) -> Mismatch:
 
 
 async def _compare_balances(
-    desk: Desk, standing: Standing, findings: _Findings, timeout_s: float
+    desk: TradingAccount, standing: Standing, findings: _Findings, timeout_s: float
 ) -> None:
     """Positions that neither the venue's balances nor the sales of others account for."""
     if standing.covered_at is None:
@@ -270,7 +270,7 @@ async def _compare_balances(
     ]
 
 
-async def _off_ledger(desk: Desk) -> list[Mismatch]:
+async def _off_ledger(desk: TradingAccount) -> list[Mismatch]:
     async with desk.db.begin() as conn:
         off = await position_store.ledger_differences(conn, desk.mode)
     return [
@@ -283,7 +283,7 @@ async def _off_ledger(desk: Desk) -> list[Mismatch]:
     ]
 
 
-async def _tell(desk: Desk, standing: Standing, report: Report) -> None:
+async def _tell(desk: TradingAccount, standing: Standing, report: Report) -> None:
     """One line, one incident for each mismatch, and an end for those that fit again."""
     logger.bind(
         event="reconcile.done",
@@ -302,7 +302,7 @@ async def _tell(desk: Desk, standing: Standing, report: Report) -> None:
     await _tell_doubts(desk)
 
 
-async def _may_be_open(desk: Desk) -> set[str]:
+async def _may_be_open(desk: TradingAccount) -> set[str]:
     """Incidents of an earlier process, which can only be guessed by their markets: those held, and
     those that were (sold by others, or written down).
     """
@@ -311,7 +311,7 @@ async def _may_be_open(desk: Desk) -> set[str]:
     return {f"reconcile_mismatch:{about}:{m}" for m in markets for about in _ABOUT_MARKET}
 
 
-async def _tell_doubts(desk: Desk) -> None:
+async def _tell_doubts(desk: TradingAccount) -> None:
     """Say again what an earlier process may have died before saying about unknown orders."""
     async with desk.db.begin() as conn:
         markets = await order_store.doubted_markets(conn, desk.mode, desk.clock() - LOOK_BACK)

@@ -15,7 +15,7 @@ from jobs.core.errors import JobError, Transient
 from jobs.domain import ledger
 from jobs.domain.ledger import Holding
 from jobs.domain.order_states import State
-from jobs.orders.account import Desk
+from jobs.orders.account import TradingAccount
 from jobs.orders.balances import compare_balances, covered_before, shortage_incident_key
 from jobs.orders.quotes import MarketView
 from jobs.orders.tracking import tend
@@ -52,7 +52,7 @@ class Difference:
         return self.before == self.after
 
 
-async def find_difference(desk: Desk, view: MarketView, market: str) -> Difference:
+async def find_difference(desk: TradingAccount, view: MarketView, market: str) -> Difference:
     """Compare one position with the exchange, and book the sales of others that explain anything.
 
     Raises UnknownMarket, and Transient while an order of the market is unanswered or the exchange
@@ -84,7 +84,9 @@ async def find_difference(desk: Desk, view: MarketView, market: str) -> Differen
     )
 
 
-async def settle_position(desk: Desk, view: MarketView, market: str, *, by: str) -> Difference:
+async def settle_position(
+    desk: TradingAccount, view: MarketView, market: str, *, by: str
+) -> Difference:
     """Write a position down to what the exchange holds, in the name of `by`; return what changed.
 
     Raises what `find_difference` raises, and Transient when the books moved meanwhile.
@@ -124,7 +126,7 @@ async def settle_position(desk: Desk, view: MarketView, market: str, *, by: str)
     return found
 
 
-async def _tend(desk: Desk, market: str) -> None:
+async def _tend(desk: TradingAccount, market: str) -> None:
     """Take the market's open orders as far as evidence goes; an unanswered one bars settling."""
     async with desk.db.begin() as conn:
         mine = [o for o in await order_store.unfinished(conn, desk.mode) if o.market == market]

@@ -16,7 +16,7 @@ from jobs.core.errors import BadData
 from jobs.domain import ledger, order_states
 from jobs.domain.ledger import EXACT, ZERO, Fill
 from jobs.domain.order_states import FINAL, State
-from jobs.orders.account import Desk
+from jobs.orders.account import TradingAccount
 from jobs.store import order_events
 from jobs.store import orders as order_store
 from jobs.store import positions as position_store
@@ -44,7 +44,7 @@ class Settled:
         return len(self.fills) + (self.before.state is not self.order.state)
 
 
-async def settle(desk: Desk, order_id: int, seen: Order) -> Settled:
+async def settle(desk: TradingAccount, order_id: int, seen: Order) -> Settled:
     """Write what `seen` proves.
 
     Raises BadData when `seen` cannot be that order; then nothing is written.

@@ -13,7 +13,7 @@ from jobs.core.job import Incident
 from jobs.domain import order_states
 from jobs.domain.exit_rules import rests_at_most_s
 from jobs.domain.order_states import State
-from jobs.orders.account import Desk
+from jobs.orders.account import TradingAccount
 from jobs.orders.placement import doubt, unknown_incident_key, withdraw
 from jobs.orders.settlement import CLOCK_MARGIN, Settled, settle
 from jobs.store import order_events
@@ -27,7 +27,7 @@ FLATTEN_GRACE_S = 60
 """How long an intent of a person's `flatten`, which another process runs, is left alone."""
 
 
-async def tend(desk: Desk, order: OrderRow, *, timeout_s: float) -> int:
+async def tend(desk: TradingAccount, order: OrderRow, *, timeout_s: float) -> int:
     """Take an open order as far as evidence goes; return how many rows that wrote.
 
     An intent here has nobody who will send it: it is withdrawn. A `sent` order's sender is gone:
@@ -50,7 +50,7 @@ async def tend(desk: Desk, order: OrderRow, *, timeout_s: float) -> int:
     return rows
 
 
-async def follow(desk: Desk, order: OrderRow) -> Settled | None:
+async def follow(desk: TradingAccount, order: OrderRow) -> Settled | None:
     """Look at an order that the venue has accepted and write what the look proves.
 
     None when the venue does not know it any more; a person hears of that.
@@ -68,7 +68,7 @@ async def follow(desk: Desk, order: OrderRow) -> Settled | None:
     return settled
 
 
-async def investigate(desk: Desk, order: OrderRow) -> int:
+async def investigate(desk: TradingAccount, order: OrderRow) -> int:
     """Look for an unknown order; adopt it when found, bury it when it can be nowhere.
 
     Buried means: not found by its identifier on enough looks over enough time, all of them stored,
@@ -87,7 +87,7 @@ async def investigate(desk: Desk, order: OrderRow) -> int:
     return settled.rows
 
 
-async def cancel(desk: Desk, order: OrderRow) -> int:
+async def cancel(desk: TradingAccount, order: OrderRow) -> int:
     """Ask the venue to cancel, then look what became of the order; return rows written.
 
     A refusal is no failure: the order has ended by itself, as the look tells.
@@ -109,7 +109,7 @@ async def cancel(desk: Desk, order: OrderRow) -> int:
     return 1 if settled is None else 1 + settled.rows
 
 
-async def _orphan(desk: Desk, order: OrderRow) -> int:
+async def _orphan(desk: TradingAccount, order: OrderRow) -> int:
     age_s = (desk.clock() - order.created_at).total_seconds()
     if order.purpose == "flatten" and age_s < FLATTEN_GRACE_S:
         return 0
@@ -117,7 +117,7 @@ async def _orphan(desk: Desk, order: OrderRow) -> int:
     return 1
 
 
-async def _ask(desk: Desk, order: OrderRow) -> Order | None:
+async def _ask(desk: TradingAccount, order: OrderRow) -> Order | None:
     """One look at an order by the best name it has; a failed look stands in its story."""
     try:
         if order.uuid is not None:
@@ -128,7 +128,7 @@ async def _ask(desk: Desk, order: OrderRow) -> Order | None:
         raise
 
 
-async def _listed(desk: Desk, order: OrderRow) -> Order | None:
+async def _listed(desk: TradingAccount, order: OrderRow) -> Order | None:
     """The order from the open or closed lists, with its trades."""
     listed = await desk.exchange.open_orders(order.market)
     listed += await desk.exchange.closed_orders(order.market, order.created_at - CLOCK_MARGIN)
@@ -139,7 +139,7 @@ async def _listed(desk: Desk, order: OrderRow) -> Order | None:
     return await desk.exchange.order(uuid=found.uuid) or found
 
 
-async def _bury(desk: Desk, order: OrderRow, looks: list[datetime]) -> int:
+async def _bury(desk: TradingAccount, order: OrderRow, looks: list[datetime]) -> int:
     over_s = (looks[-1] - looks[0]).total_seconds()
     reason = (
         f"{NEVER_ARRIVED}: not found in {len(looks)} looks over {over_s:.0f} s, "
@@ -162,7 +162,7 @@ async def _bury(desk: Desk, order: OrderRow, looks: list[datetime]) -> int:
     return 1
 
 
-async def _resolved(desk: Desk, order: OrderRow) -> None:
+async def _resolved(desk: TradingAccount, order: OrderRow) -> None:
     """Close the market's incident once no order of it is unknown."""
     async with desk.db.begin() as conn:
         left = await order_store.unfinished(conn, desk.mode)
@@ -178,7 +178,12 @@ def _is_overdue(order: OrderRow, now: datetime, timeout_s: float) -> bool:
 
 
 async def _note(
-    desk: Desk, order: OrderRow, kind: str, detail: dict[str, object], *, fold: bool = False
+    desk: TradingAccount,
+    order: OrderRow,
+    kind: str,
+    detail: dict[str, object],
+    *,
+    fold: bool = False,
 ) -> None:
     async with desk.db.begin() as conn:
         line = Note(kind=kind, at=desk.clock(), detail=detail)

@@ -17,7 +17,7 @@ from loguru import logger
 
 from jobs.candles.frame import NotYet, frame_of
 from jobs.core.errors import BadData
-from jobs.core.isolated_thread import OwnThread
+from jobs.core.isolated_thread import IsolatedThread
 from jobs.signals.protocol import (
     ACTIONS,
     CONFIDENCE_STEP,
@@ -51,7 +51,7 @@ class StrategySource:
 
     name: str
     strategy: Strategy
-    thread: OwnThread[Answers]
+    thread: IsolatedThread[Answers]
     wants_holding: bool = False
 
     async def decide(self, inputs: Inputs) -> Verdict:
@@ -119,7 +119,7 @@ def as_source(name: str, strategy: Strategy) -> StrategySource:
     return StrategySource(
         name=name,
         strategy=strategy,
-        thread=OwnThread(f"the strategy {name}"),
+        thread=IsolatedThread(f"the strategy {name}"),
         wants_holding=wanted == 2,  # noqa: PLR2004
     )
 

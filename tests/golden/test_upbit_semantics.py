@@ -18,7 +18,7 @@ import httpx
 import jwt
 import pytest
 
-from daemon.alerting.key_expiry import KeyWatch
+from daemon.alerting.key_expiry import KeyExpiryMonitor
 from jobs.core.cooldowns import Gates
 from jobs.core.errors import JobError, Refused
 from jobs.core.job import Incident
@@ -345,7 +345,7 @@ async def key_expiry(given: int) -> str:
     async def may_withdraw() -> bool:
         return False
 
-    watch = KeyWatch(
+    watch = KeyExpiryMonitor(
         access_key=KEYS.access_key,
         list_keys=listed,
         may_withdraw=may_withdraw,

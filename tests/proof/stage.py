@@ -15,7 +15,7 @@ from sqlalchemy import insert, select
 from jobs.core.cooldowns import Gates
 from jobs.core.errors import JobError
 from jobs.core.job import Incident, Slot
-from jobs.orders.account import Desk, new_identifier
+from jobs.orders.account import TradingAccount, new_identifier
 from jobs.orders.job import OrdersJob
 from jobs.orders.quotes import MarketView
 from jobs.orders.reconcile import reconcile
@@ -174,7 +174,7 @@ async def open_stage(
         )
         watched = WatchedDatabase.of(db, points)
         exchange = WatchedExchange(inner=client, points=points, is_careless=seat.is_careless)
-        desk = Desk(
+        desk = TradingAccount(
             db=watched,
             exchange=exchange,
             clock=control,

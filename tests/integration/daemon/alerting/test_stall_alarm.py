@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from daemon.alerting.outbox import Origin, Outbox
-from daemon.alerting.stall_alarm import LastWords
+from daemon.alerting.stall_alarm import StallAlarm
 from health.watchdog import Heartbeats
 from jobs.store.db import Database
 
@@ -58,7 +58,7 @@ async def until_stored(box: Outbox, ear: Ear, kinds: list[str]) -> None:
 async def test_a_stuck_loop_is_told_at_once_and_its_end_later(database: Database) -> None:
     ear = Ear()
     box = outbox(database, ear)
-    words = LastWords(box, silent("loop"))
+    words = StallAlarm(box, silent("loop"))
     await asyncio.to_thread(words.silent, "no progress of loop for 0:00:09, limit 0:00:08")
     assert ear.kinds == ["scheduler_stalled"]
     await asyncio.to_thread(words.moves)
@@ -70,7 +70,7 @@ async def test_a_stuck_loop_is_told_at_once_and_its_end_later(database: Database
 
 async def test_of_other_lanes_the_vigil_tells(database: Database) -> None:
     ear = Ear()
-    words = LastWords(outbox(database, ear), silent("writer"))
+    words = StallAlarm(outbox(database, ear), silent("writer"))
     await asyncio.to_thread(words.silent, "no progress of writer")
     await asyncio.to_thread(words.moves)
     assert ear.kinds == []
@@ -81,7 +81,7 @@ async def test_a_hook_that_breaks_leaves_the_watchdog_alone(
 ) -> None:
     ear = Ear(breaks=True)
     box = outbox(database, ear)
-    await asyncio.to_thread(LastWords(box, silent("loop")).silent, "no progress of loop")
+    await asyncio.to_thread(StallAlarm(box, silent("loop")).silent, "no progress of loop")
     events = [record["extra"].get("event") for record in log_records]
     assert "alert.failed" in events
     ear.breaks = False

@@ -12,7 +12,7 @@ from sqlalchemy import text
 
 from daemon.health_port import probes
 from daemon.postgres import schema
-from daemon.scheduling.job_status import JobBoard
+from daemon.scheduling.job_status import JobStatus
 from health.facts import DatabaseFacts
 from health.report import COMPONENTS, Examiner, Status
 from health.watchdog import Heartbeats
@@ -59,7 +59,7 @@ def sources(database: Database, **changes: Any) -> probes.Sources:
         daily_budget_usd=Decimal(1),
         gates=Gates(now),
         heartbeats=beats,
-        board=JobBoard({}),
+        board=JobStatus({}),
         role=lambda: "standby",
         reason=lambda: None,
         unwritten_since=lambda: None,

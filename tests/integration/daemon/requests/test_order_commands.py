@@ -18,7 +18,7 @@ from daemon.cli import explain, flatten, halt, positions, settings
 from daemon.postgres.pool import PoolOptions, open_database
 from jobs.core.cooldowns import Gates
 from jobs.core.job import Slot
-from jobs.orders.account import Desk
+from jobs.orders.account import TradingAccount
 from jobs.orders.job import OrdersJob
 from jobs.orders.quotes import MarketView
 from jobs.store import settings as settings_store
@@ -83,7 +83,7 @@ async def buy(dsn: str, venue: Venue) -> str:
             await connection.execute(SIGNAL.encode())
         await settings_store.write(db, "entry_order", "market", "test")  # does not wait for a price
         await settings_store.write(db, "max_entry_deviation_pct", 0, "test")  # planted data
-        desk = Desk(db=db, exchange=client, clock=now, notifier=Alerts(), mode="live")
+        desk = TradingAccount(db=db, exchange=client, clock=now, notifier=Alerts(), mode="live")
         view = MarketView(db=db, exchange=client, quotes=client, clock=now)
         every_run = timedelta(0)
         job = OrdersJob(desk=desk, view=view, sleep=asyncio.sleep, equity_every=every_run)

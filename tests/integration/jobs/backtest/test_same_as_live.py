@@ -26,7 +26,7 @@ from jobs.backtest.trader import Trader
 from jobs.core.job import Slot
 from jobs.domain.settings import SPECS, Settings
 from jobs.matching.rules import Rules
-from jobs.orders.account import Desk
+from jobs.orders.account import TradingAccount
 from jobs.orders.job import OrdersJob
 from jobs.orders.paper_exchange import PaperExchange
 from jobs.orders.quotes import MarketView
@@ -138,7 +138,7 @@ async def opened(db: Database, tape: Tape, settings: Settings, rules: Rules) -> 
     clock.now = BEGIN
     quotes = TapeQuotes(tape=tape, clock=clock)
     exchange = PaperExchange(db, quotes, clock=clock, rules=rules)
-    desk = Desk(db=db, exchange=exchange, clock=clock, notifier=Alerts(), mode="paper")
+    desk = TradingAccount(db=db, exchange=exchange, clock=clock, notifier=Alerts(), mode="paper")
     view = MarketView(db=db, exchange=exchange, quotes=quotes, clock=clock)
     for key in SPECS:
         await settings_store.write(db, key, getattr(settings, key), "test")

@@ -16,7 +16,7 @@ from jobs.candles.backlog import CandlePlan, floor
 from jobs.candles.selection import Selection, nothing_engaged
 from jobs.core.cooldowns import Gates
 from jobs.core.errors import RateLimited, Refused, Unavailable
-from jobs.core.job import Slot, Tally, current_tally
+from jobs.core.job import RunCounters, Slot, current_counters
 from jobs.market.history import HistoryFiller
 from jobs.market.job import MarketJob
 from jobs.store import candles, market_data
@@ -146,10 +146,10 @@ def waiting(job: MarketJob, watch: Watch) -> dict[str, int]:
 async def test_the_first_run_stores_what_the_exchange_has(
     job: MarketJob, client: UpbitClient, database: Database, venue: Venue, watch: Watch
 ) -> None:
-    tally = Tally()
-    token = current_tally.set(tally)
+    tally = RunCounters()
+    token = current_counters.set(tally)
     rows = await job.run(SLOT)
-    current_tally.reset(token)
+    current_counters.reset(token)
     assert tally.progress == "all newest candles are stored (2 requests)"
     assert asked(venue) == {"/v1/ticker": 1, BUSY: 1, QUIET: 1}
     newest = sum([len(await stored(database, market, watch)) for market in (BUSY, QUIET)])
@@ -352,10 +352,10 @@ async def test_what_came_is_stored_when_the_deadline_cuts_a_run_off(
     every = sorted(each.market for each in await client.markets())
     job = make(client, database, watch, names=every)
     venue.fault(path="/v1/candles/*", market=BUSY, action="hang", count=0)
-    tally, total = Tally(), len(every)
-    token = current_tally.set(tally)
+    tally, total = RunCounters(), len(every)
+    token = current_counters.set(tally)
     running = asyncio.create_task(job.run(SLOT))
-    current_tally.reset(token)
+    current_counters.reset(token)
     while not (running.done() or tally.progress.startswith(f"{total - 1} of")):  # noqa: ASYNC110
         await asyncio.sleep(0.01)  # its own call ends after five seconds
     running.cancel()
@@ -394,11 +394,11 @@ async def test_a_failing_market_loses_only_itself_and_comes_next_time(
     job: MarketJob, database: Database, venue: Venue, watch: Watch
 ) -> None:
     venue.fault(path="/v1/candles/*", market=BUSY, action="answer", status=500, count=0)
-    tally = Tally()
-    token = current_tally.set(tally)
+    tally = RunCounters()
+    token = current_counters.set(tally)
     with pytest.raises(Unavailable):
         await job.run(SLOT)
-    current_tally.reset(token)
+    current_counters.reset(token)
     quiet = await stored(database, QUIET, watch)
     assert await stored(database, BUSY, watch) == []
     assert tally.rows == len(quiet) + 2

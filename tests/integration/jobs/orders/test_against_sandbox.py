@@ -14,7 +14,7 @@ from sqlalchemy import insert, select
 from jobs.core.cooldowns import Gates
 from jobs.core.errors import JobError
 from jobs.core.job import Incident, Slot
-from jobs.orders.account import Desk
+from jobs.orders.account import TradingAccount
 from jobs.orders.flatten import flatten
 from jobs.orders.job import OrdersJob
 from jobs.orders.quotes import MarketView
@@ -158,7 +158,7 @@ async def live(database: Database, venue: Venue) -> AsyncIterator[Live]:
     )
     async with opened as client:
         venue.calm(BTC)
-        desk = Desk(db=db, exchange=client, clock=clock, notifier=alerts, mode="live")
+        desk = TradingAccount(db=db, exchange=client, clock=clock, notifier=alerts, mode="live")
         view = MarketView(db=db, exchange=client, quotes=client, clock=clock)
         job = OrdersJob(desk=desk, view=view, sleep=clock.sleep)
         yield Live(db=db, venue=venue, client=client, clock=clock, alerts=alerts, job=job)

@@ -21,7 +21,7 @@ from jobs.core.errors import (
     Unauthorized,
     Unavailable,
 )
-from jobs.core.job import Tally, current_tally
+from jobs.core.job import RunCounters, current_counters
 from jobs.gemini.model import Reply, Request
 from jobs.gemini.source import GeminiSource
 from jobs.signals.multi_timeframe import LongerFeatures
@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 
 
 async def test_one_call_makes_a_linked_signal_for_every_market(decisions: Decisions) -> None:
-    tally = Tally()
-    current_tally.set(tally)
+    tally = RunCounters()
+    current_counters.set(tally)
     assert await decisions.run() == 3
     signals = decisions.rows(
         "SELECT s.*, m.market AS snapshot_market FROM signals s"

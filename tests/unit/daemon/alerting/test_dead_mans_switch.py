@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from daemon.alerting.dead_mans_switch import DeadMan
+from daemon.alerting.dead_mans_switch import DeadMansSwitch
 
 if TYPE_CHECKING:
     from loguru import Record
@@ -29,8 +29,8 @@ async def outside(status: int = 200) -> AsyncIterator[tuple[str, list[bytes]]]:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/secret-path", calls
 
 
-def dead_man(url: str, is_well: Callable[[], bool] = lambda: True) -> DeadMan:
-    return DeadMan(url=url, every_s=60, is_well=is_well)
+def dead_man(url: str, is_well: Callable[[], bool] = lambda: True) -> DeadMansSwitch:
+    return DeadMansSwitch(url=url, every_s=60, is_well=is_well)
 
 
 async def test_a_ping_is_a_get_of_the_address() -> None:

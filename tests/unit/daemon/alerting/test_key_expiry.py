@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from daemon.alerting.key_expiry import AGAIN_S, EVERY_S, KeyWatch
+from daemon.alerting.key_expiry import AGAIN_S, EVERY_S, KeyExpiryMonitor
 from jobs.core.errors import Unavailable
 from jobs.core.job import Incident
 from jobs.upbit.wire import ApiKey
@@ -28,7 +28,7 @@ class Told:
         self.resolved.append(incident)
 
 
-def watch(told: Told, *keys: ApiKey, away: int = 0, right: bool | None = False) -> KeyWatch:
+def watch(told: Told, *keys: ApiKey, away: int = 0, right: bool | None = False) -> KeyExpiryMonitor:
     answers = iter(range(away))
 
     async def list_keys() -> Sequence[ApiKey]:
@@ -39,7 +39,7 @@ def watch(told: Told, *keys: ApiKey, away: int = 0, right: bool | None = False) 
     async def may_withdraw() -> bool | None:
         return right
 
-    return KeyWatch(
+    return KeyExpiryMonitor(
         access_key="OURS",
         list_keys=list_keys,
         may_withdraw=may_withdraw,
@@ -132,7 +132,7 @@ async def test_a_bug_in_looking_is_a_line_and_looked_at_again() -> None:
     async def may_withdraw() -> bool:
         return False
 
-    watching = KeyWatch(
+    watching = KeyExpiryMonitor(
         access_key="OURS",
         list_keys=list_keys,
         may_withdraw=may_withdraw,

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from daemon.alerting.monitor import Rule, Vigil
+from daemon.alerting.monitor import AlertMonitor, AlertRule
 from jobs.core.job import Incident
 
 if TYPE_CHECKING:
@@ -31,20 +31,20 @@ class World:
     now_s = 0.0
     wrong: str | None = None
 
-    def rule(self, *, after_s: float = 0, well_s: float = 0) -> Rule:
-        return Rule(
+    def rule(self, *, hold_s: float = 0, clear_s: float = 0) -> AlertRule:
+        return AlertRule(
             kind="disk_low",
             severity="warning",
             title="The disk is nearly full",
             look=lambda: self.wrong,
-            after_s=after_s,
-            well_s=well_s,
+            hold_s=hold_s,
+            clear_s=clear_s,
         )
 
 
-async def looks(world: World, vigil: Vigil, steps: list[tuple[float, str | None]]) -> None:
+async def looks(world: World, monitor: AlertMonitor, steps: list[tuple[float, str | None]]) -> None:
     for world.now_s, world.wrong in steps:
-        await vigil.look()
+        await monitor.look()
 
 
 @pytest.mark.parametrize(
@@ -61,18 +61,18 @@ async def test_trouble_and_its_end_are_told_once(
     steps: list[tuple[float, str | None]], told: list[str]
 ) -> None:
     world, heard = World(), Told()
-    await looks(world, Vigil([world.rule()], heard, monotonic=lambda: world.now_s), steps)
+    await looks(world, AlertMonitor([world.rule()], heard, monotonic=lambda: world.now_s), steps)
     assert [message for _, message in heard.all] == told
 
 
 async def test_what_does_not_last_is_no_incident_and_no_recovery() -> None:
     world, heard = World(), Told()
-    vigil = Vigil([world.rule(after_s=5, well_s=5)], heard, monotonic=lambda: world.now_s)
-    await looks(world, vigil, [(0, "x"), (4, "x"), (5, None), (6, "x"), (10, "x")])
+    monitor = AlertMonitor([world.rule(hold_s=5, clear_s=5)], heard, monotonic=lambda: world.now_s)
+    await looks(world, monitor, [(0, "x"), (4, "x"), (5, None), (6, "x"), (10, "x")])
     assert heard.all == []
-    await looks(world, vigil, [(11, "lasting"), (12, None), (16, None), (16.5, "x")])
+    await looks(world, monitor, [(11, "lasting"), (12, None), (16, None), (16.5, "x")])
     assert heard.all == [("disk_low", "lasting")]
-    await looks(world, vigil, [(20, None), (25, None)])
+    await looks(world, monitor, [(20, None), (25, None)])
     assert heard.all[1:] == [("disk_low", "resolved")]
 
 
@@ -82,8 +82,8 @@ async def test_a_rule_that_raises_blinds_no_other(log_records: "list[Record]") -
 
     world, heard = World(), Told()
     world.wrong = "full"
-    rules = [Rule(kind="memory_high", severity="warning", title="", look=broken), world.rule()]
-    await Vigil(rules, heard, monotonic=lambda: 0.0).look()
+    rules = [AlertRule(kind="memory_high", severity="warning", title="", look=broken), world.rule()]
+    await AlertMonitor(rules, heard, monotonic=lambda: 0.0).look()
     assert heard.all == [("disk_low", "full")]
     assert [each["extra"]["kind"] for each in log_records] == ["memory_high"]
 
@@ -95,8 +95,8 @@ async def test_it_looks_until_it_is_cancelled() -> None:
         looked.release()
         await asyncio.sleep(0)
 
-    vigil = Vigil([world.rule()], heard, monotonic=lambda: world.now_s)
-    task = asyncio.create_task(vigil.keep(sleep=sleep))
+    monitor = AlertMonitor([world.rule()], heard, monotonic=lambda: world.now_s)
+    task = asyncio.create_task(monitor.keep(sleep=sleep))
     for _ in range(3):
         await looked.acquire()
     task.cancel()

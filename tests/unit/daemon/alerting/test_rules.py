@@ -1,4 +1,4 @@
-"""Each rule of the vigil finds its trouble, and nothing where there is none."""
+"""Each alert rule finds its trouble, and nothing where there is none."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from daemon.alerting.monitor import Vigil
+from daemon.alerting.monitor import AlertMonitor
 from daemon.alerting.standing_rules import Standing, standing_rules
 from daemon.config.sections import AlertsConfig
 from health.report import COMPONENTS, Component, Report, Status
@@ -33,7 +33,7 @@ class Scene:
             signal_max_age=lambda _: timedelta(hours=1),
         )
         config = AlertsConfig.model_validate(limits)
-        self.vigil = Vigil(
+        self.monitor = AlertMonitor(
             list(standing_rules(standing, config)),
             self,
             monotonic=self.now_s,
@@ -50,9 +50,9 @@ class Scene:
 
     async def after(self, **parts: float) -> dict[str, Incident]:
         """Look now, and again after that long."""
-        await self.vigil.look()
+        await self.monitor.look()
         self.now += timedelta(**parts)
-        await self.vigil.look()
+        await self.monitor.look()
         return self.open
 
     def bad(self, name: str, status: Status, **detail: object) -> None:

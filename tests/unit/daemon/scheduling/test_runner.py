@@ -12,7 +12,7 @@ from daemon.scheduling.retry import RetryBudget, RetryPolicy
 from daemon.scheduling.runner import Means, Runner
 from daemon.telemetry.metrics import JobMetric
 from jobs.core.errors import Banned, ModelRejected, Permanent, RateLimited, Unavailable
-from jobs.core.job import Incident, JobSpec, Slot, count_api_call, current_tally, note_progress
+from jobs.core.job import Incident, JobSpec, Slot, count_api_call, current_counters, note_progress
 from jobs.store.fence import StaleEpoch
 
 AT = datetime(2026, 1, 5, tzinfo=UTC)
@@ -103,7 +103,7 @@ def test_a_good_run_tells_times_rows_and_what_it_used(run_virtual: Any) -> None:
         assert slot.scheduled_at == AT
         count_api_call()
         count_api_call()
-        tally = current_tally.get()
+        tally = current_counters.get()
         assert tally is not None
         tally.tokens_in, tally.cost_usd = 5, Decimal("0.25")
         await asyncio.sleep(1.5)

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from daemon.alerting.channels import Undelivered, UrlHook
-from daemon.alerting.dead_mans_switch import DeadMan
+from daemon.alerting.dead_mans_switch import DeadMansSwitch
 from jobs.core.cooldowns import Gates
 from jobs.core.errors import JobError
 from jobs.core.http_clients import BadEnvironment, proxy_for, settings, trust
@@ -180,7 +180,7 @@ async def call_hook(url: str) -> None:
 
 
 async def call_ping(url: str) -> None:
-    assert await DeadMan(url=url, every_s=1.0, is_well=lambda: True).ping()
+    assert await DeadMansSwitch(url=url, every_s=1.0, is_well=lambda: True).ping()
 
 
 def gemini(sdk: str) -> Callable[[str], Awaitable[None]]:

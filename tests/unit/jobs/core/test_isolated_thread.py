@@ -10,15 +10,15 @@ from contextvars import ContextVar
 import pytest
 
 from jobs.core.errors import Permanent
-from jobs.core.isolated_thread import OwnThread
+from jobs.core.isolated_thread import IsolatedThread
 
 said: ContextVar[str] = ContextVar("said", default="nothing")
 HANGS_AT_THE_END = """
 import asyncio, time
-from jobs.own_thread import OwnThread
+from jobs.core.isolated_thread import IsolatedThread
 
 async def main():
-    call = asyncio.ensure_future(OwnThread("strategy").run(lambda: time.sleep(3600)))
+    call = asyncio.ensure_future(IsolatedThread("strategy").run(lambda: time.sleep(3600)))
     await asyncio.sleep(0.1)
     call.cancel()
 
@@ -37,13 +37,15 @@ def released() -> Iterator[threading.Event]:
 
 async def test_the_answer_comes_from_another_thread_in_the_callers_context() -> None:
     said.set("hello")
-    answer = await OwnThread[object]("mine").run(lambda: (said.get(), threading.current_thread()))
+    answer = await IsolatedThread[object]("mine").run(
+        lambda: (said.get(), threading.current_thread())
+    )
     assert answer[0] == "hello"  # type: ignore[index]
     assert answer[1] is not threading.current_thread()  # type: ignore[index]
 
 
 async def test_what_it_raises_reaches_the_caller() -> None:
-    thread: OwnThread[float] = OwnThread("mine")
+    thread: IsolatedThread[float] = IsolatedThread("mine")
     with pytest.raises(ZeroDivisionError):
         await thread.run(lambda: 1 / 0)
     assert await thread.run(lambda: 1.0) == 1.0
@@ -53,7 +55,7 @@ async def test_code_that_hangs_is_not_called_again_until_it_returns(
     released: threading.Event,
 ) -> None:
     now_s = 100.0
-    thread: OwnThread[bool] = OwnThread("my strategy", lambda: now_s)
+    thread: IsolatedThread[bool] = IsolatedThread("my strategy", lambda: now_s)
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(thread.run(released.wait), 0.01)
     now_s = 130.0
@@ -79,7 +81,7 @@ async def test_an_answer_after_the_end_of_the_loop_harms_nobody(
     released: threading.Event,
 ) -> None:
     async def leave() -> threading.Thread:
-        call = asyncio.ensure_future(OwnThread[bool]("late").run(released.wait))
+        call = asyncio.ensure_future(IsolatedThread[bool]("late").run(released.wait))
         await asyncio.sleep(0)
         call.cancel()
         return next(each for each in threading.enumerate() if each.name == "late")

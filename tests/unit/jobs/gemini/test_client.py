@@ -8,7 +8,7 @@ import pytest
 
 from jobs.core.cooldowns import Gates
 from jobs.core.errors import RateLimited, Refused, Unavailable
-from jobs.core.job import Tally, current_tally
+from jobs.core.job import RunCounters, current_counters
 from jobs.gemini.client import Connection, GeminiClient
 from jobs.gemini.model import Exchange, Request
 
@@ -76,8 +76,8 @@ def client_of(wire: FakeWire, clock: Clock) -> tuple[GeminiClient, Gates]:
 async def test_a_call_is_one_request_and_is_counted() -> None:
     wire = FakeWire(always(GOOD))
     client, _ = client_of(wire, Clock())
-    tally = Tally()
-    current_tally.set(tally)
+    tally = RunCounters()
+    current_counters.set(tally)
     reply = await client.generate(REQUEST)
     assert reply.finish_reason == "STOP"
     assert (wire.sent, tally.api_calls) == (1, 1)

@@ -7,7 +7,7 @@ import pytest
 
 from jobs.core.errors import BadData, JobError, RateLimited, Unavailable
 from jobs.domain.settings import Settings
-from jobs.orders.account import Desk
+from jobs.orders.account import TradingAccount
 from jobs.orders.job import OrdersJob, _Pass
 
 NOW = datetime(2026, 1, 5, tzinfo=UTC)
@@ -15,7 +15,9 @@ NOTHING: Any = None
 
 
 def a_pass() -> _Pass:
-    desk = Desk(db=NOTHING, exchange=NOTHING, clock=lambda: NOW, notifier=NOTHING, mode="paper")
+    desk = TradingAccount(
+        db=NOTHING, exchange=NOTHING, clock=lambda: NOW, notifier=NOTHING, mode="paper"
+    )
     job = OrdersJob(desk=desk, view=NOTHING, sleep=NOTHING)
     return _Pass(job=job, settings=Settings(), run_id="run")
 

@@ -17,7 +17,7 @@ from loguru import logger
 from jobs.core.cooldowns import Gates
 from jobs.core.errors import BadData, Banned, NotSent, RateLimited, Refused, Unavailable
 from jobs.core.http_clients import settings
-from jobs.core.job import Tally, current_tally
+from jobs.core.job import RunCounters, current_counters
 from jobs.upbit.http import Call, Sender, open_http, timeouts
 from jobs.upbit.limits import EXCHANGE, QUOTATION, Limit, Limiter
 from jobs.upbit.signing import Keys, Signer
@@ -443,14 +443,14 @@ async def test_a_gate_that_closes_while_a_call_queues_stops_it(peer: Peer) -> No
 
 
 async def test_every_request_is_counted_for_its_run(peer: Peer) -> None:
-    tally = Tally()
-    token = current_tally.set(tally)
+    tally = RunCounters()
+    token = current_counters.set(tally)
     try:
         async with sending(peer.url) as sender:
             await sender.json(TICKER)
             await sender.json(OPEN)
     finally:
-        current_tally.reset(token)
+        current_counters.reset(token)
     assert tally.api_calls == 2
 
 
