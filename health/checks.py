@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from health.facts import (
+from health.check_inputs import (
     BlockedExit,
     Budget,
     CallFact,

@@ -8,14 +8,14 @@ from importlib.resources import files
 from string import Template
 from typing import Final, Self
 
-from health.board import sections
 from health.figures import instant
-from health.good_news import good_news
 from health.markup import Html, join, tag
+from health.page_model import BoardState
+from health.page_sections import sections
 from health.report import Component, Report, Status
 from health.response import Request, Response, Route, json_response
 from health.routes import About, Halted, health_body
-from health.view import BoardState
+from health.summaries import summary_of
 
 TITLES: Final = {
     "database": "Database",
@@ -204,7 +204,7 @@ def _card(name: str, component: Component) -> Html:
         tag("span", component.status.value, class_="state"),
         class_="head",
     )
-    body = tag("p", component.cause or good_news(name, component.detail), class_="cause")
+    body = tag("p", component.cause or summary_of(name, component.detail), class_="cause")
     latency = component.latency_ms
     took = None if latency is None else f" · {latency:,.1f} ms"
     checked = tag("p", "checked ", instant(component.checked_at, "age"), took, class_="meta")

@@ -12,7 +12,7 @@ from threading import Event, Lock, Thread
 
 from loguru import logger
 
-from health.facts import LaneFact
+from health.check_inputs import LaneFact
 from health.report import Sleep, hms
 
 LOOP_LANE = "loop"

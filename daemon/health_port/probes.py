@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from daemon.scheduling.job_status import JobStatus
 from health import checks
-from health.facts import (
+from health.check_inputs import (
     BlockedExit,
     Budget,
     CallFact,

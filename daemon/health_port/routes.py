@@ -8,7 +8,7 @@ from functools import partial
 
 from daemon.config.job_sections import JobConfig
 from daemon.config.load import Config
-from daemon.health_port.dashboard import Dashboard, Scope, board_state
+from daemon.health_port.page_data import Dashboard, Scope, board_state
 from daemon.process.state import ProcessStatus
 from daemon.telemetry.metrics import Metrics
 from daemon.telemetry.stats import collect

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from daemon.scheduling.scheduler import Schedule
 from daemon.telemetry.metrics import JobMetric
-from health.facts import JobFact
+from health.check_inputs import JobFact
 from health.watchdog import Heartbeats
 from jobs.core.job import Clock
 

@@ -28,8 +28,8 @@ from fixtures.raw_http import Raw, RawServer
 from fixtures.trading import BTC, PRICE, Trading
 
 from daemon.alerting.outbox import Origin, Outbox
+from health.check_inputs import Budget, CallFact, GeminiFacts, JobFact, SchedulerFacts
 from health.checks import check_gemini, check_scheduler
-from health.facts import Budget, CallFact, GeminiFacts, JobFact, SchedulerFacts
 from health.report import Status
 from jobs.core.errors import BudgetExhausted
 from jobs.store import vitals

@@ -8,14 +8,14 @@ from decimal import Decimal
 
 import pytest
 
-from daemon.health_port.dashboard import Dashboard, Scope, board_state
+from daemon.health_port.page_data import Dashboard, Scope, board_state
 from daemon.postgres.pool import open_database
+from health.page_model import Board
 from health.routes import NoAnswer
-from health.view import Board
 from jobs.cache.snapshots import Snapshots
 from jobs.core.errors import Unavailable
-from jobs.store.dashboard import EquityLine, Wanted, lines
 from jobs.store.db import Database
+from jobs.store.page_queries import EquityLine, Wanted, lines
 
 NOW = datetime(2026, 5, 4, 12, tzinfo=UTC)
 DAY = date(2026, 5, 4)

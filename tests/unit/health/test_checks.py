@@ -7,15 +7,7 @@ from decimal import Decimal
 
 import pytest
 
-from health.checks import (
-    check_database,
-    check_gemini,
-    check_latest_order,
-    check_latest_signal,
-    check_scheduler,
-    check_upbit,
-)
-from health.facts import (
+from health.check_inputs import (
     BlockedExit,
     Budget,
     CallFact,
@@ -34,6 +26,14 @@ from health.facts import (
     SchedulerFacts,
     SignalFact,
     UpbitFacts,
+)
+from health.checks import (
+    check_database,
+    check_gemini,
+    check_latest_order,
+    check_latest_signal,
+    check_scheduler,
+    check_upbit,
 )
 from health.report import Status, Verdict
 

@@ -12,12 +12,7 @@ from typing import Any
 
 import pytest
 
-from health.good_news import good_news
-from health.render import Page, page, page_json
-from health.report import COMPONENTS, Component, Report, Status
-from health.response import Request
-from health.routes import About, Halted
-from health.view import (
+from health.page_model import (
     Board,
     BoardState,
     CostToday,
@@ -27,6 +22,11 @@ from health.view import (
     PositionRow,
     SignalRow,
 )
+from health.render import Page, page, page_json
+from health.report import COMPONENTS, Component, Report, Status
+from health.response import Request
+from health.routes import About, Halted
+from health.summaries import summary_of
 
 NOW = datetime(2026, 5, 4, 12, tzinfo=UTC)
 EVIL = "<script>alert(1)</script>\"'&"
@@ -417,4 +417,4 @@ def test_json_without_a_board() -> None:
 def test_what_is_well_has_something_to_tell(
     component: str, detail: dict[str, object], told: str
 ) -> None:
-    assert str(good_news(component, detail)).startswith(told)
+    assert str(summary_of(component, detail)).startswith(told)

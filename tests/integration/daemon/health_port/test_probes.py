@@ -13,7 +13,7 @@ from sqlalchemy import text
 from daemon.health_port import probes
 from daemon.postgres import schema
 from daemon.scheduling.job_status import JobStatus
-from health.facts import DatabaseFacts
+from health.check_inputs import DatabaseFacts
 from health.report import COMPONENTS, Examiner, Status
 from health.watchdog import Heartbeats
 from jobs.core.cooldowns import Gates

@@ -16,7 +16,7 @@ from jobs.orders.job import OrdersJob
 from jobs.orders.paper_exchange import PaperExchange
 from jobs.orders.shadow import ShadowedOrders, Unheard
 from jobs.store import positions as position_store
-from jobs.store.dashboard import Wanted, lines
+from jobs.store.page_queries import Wanted, lines
 from jobs.store.shadow import difference
 from jobs.store.tables import orders, signals
 from jobs.upbit.wire import Orderbook, Ticker

@@ -18,10 +18,10 @@ from jobs.domain.portfolio import Money
 from jobs.store import (
     alerts,
     candles,
-    dashboard,
     llm_calls,
     market_data,
     orders,
+    page_queries,
     paper,
     positions,
     retention,
@@ -64,7 +64,7 @@ def within(ask: Callable[[AsyncConnection], Awaitable[object]]) -> Ask:
 
 
 MONEY = Money(free_krw=Decimal(1), total_krw=Decimal(1), at=NOW, free_volumes={})
-WANTED = dashboard.Wanted(mode="paper", jobs=["job1"], day=NOW.date(), since=NOW - DAY / 24)
+WANTED = page_queries.Wanted(mode="paper", jobs=["job1"], day=NOW.date(), since=NOW - DAY / 24)
 
 ASKED: dict[str, Ask] = {
     "alerts due": lambda db: alerts.claim(db, "hook", NOW, DAY),
@@ -73,7 +73,7 @@ ASKED: dict[str, Ask] = {
     "candles newest": lambda db: candles.newest(db, MARKETS, 1),
     "candles gaps": lambda db: candles.gaps(db, "KRW-M1", 1, NOW - DAY, NOW),
     "candles window": lambda db: candles.window(db, MARKETS, 1, 200, NOW),
-    "the page": lambda db: dashboard.lines(db, WANTED),
+    "the page": lambda db: page_queries.lines(db, WANTED),
     "model spent": within(lambda tx: llm_calls.spent_usd(tx, NOW.date())),
     "prices": lambda db: market_data.latest(db, MARKETS),
     "orders open": within(lambda tx: orders.unfinished(tx, "paper")),

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
-from health.facts import Observer
+from health.check_inputs import Observer
 from health.report import Explain
 
 NOW = datetime(2026, 5, 4, 12, tzinfo=UTC)

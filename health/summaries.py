@@ -10,7 +10,7 @@ from health.markup import join
 Detail = Mapping[str, Any]
 
 
-def good_news(component: str, detail: Detail) -> object:
+def summary_of(component: str, detail: Detail) -> object:
     """One line; a detail that is not complete makes it shorter, never an error."""
     if note := detail.get("note"):
         return note

@@ -11,8 +11,7 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, TypeVar
 
-from health.routes import NoAnswer
-from health.view import (
+from health.page_model import (
     Board,
     BoardState,
     CostToday,
@@ -22,11 +21,12 @@ from health.view import (
     PositionRow,
     SignalRow,
 )
+from health.routes import NoAnswer
 from jobs.cache.snapshots import Snapshots
 from jobs.core.errors import Transient
 from jobs.core.job import Clock
-from jobs.store.dashboard import Lines, Wanted, lines
 from jobs.store.db import Database
+from jobs.store.page_queries import Lines, Wanted, lines
 
 T = TypeVar("T")
 

@@ -6,8 +6,7 @@ from typing import Final
 
 from health.figures import NONE, count, instant, krw, number, price, seconds, signed, usd
 from health.markup import Html, join, tag
-from health.sparkline import sparkline
-from health.view import (
+from health.page_model import (
     Board,
     CostToday,
     EquityPoint,
@@ -16,6 +15,7 @@ from health.view import (
     PositionRow,
     SignalRow,
 )
+from health.sparkline import sparkline
 
 NEARLY: Final = 0.8
 """The share of the day's budget from which on its bar warns."""
