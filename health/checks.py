@@ -38,6 +38,10 @@ GOOD_CALLS: Final = ("ok", "partial", "reserved")
 BAD_RUNS: Final = ("failed", "timeout", "deferred")
 
 
+MOST_AHEAD_S = 3600.0
+"""A signal dated further ahead says that the clock was set back, however rarely one is due."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallLimits:
     """How slow a call may be, how often it may fail in a row before it is unhealthy, and how long
@@ -217,9 +221,9 @@ def check_latest_signal(
     elif age_s > max_age_s:
         cause = f"last signal {hms(age_s)} ago, limit {hms(max_age_s)}"
         found.append((Status.DEGRADED, cause))
-    elif age_s < -max_age_s:
+    elif age_s < -(ahead_s := min(max_age_s, MOST_AHEAD_S)):
         # the wall clock was set back; its age says nothing any more
-        cause = f"last signal is dated {hms(-age_s)} in the future, limit {hms(max_age_s)}"
+        cause = f"last signal is dated {hms(-age_s)} in the future, limit {hms(ahead_s)}"
         found.append((Status.DEGRADED, cause))
     return _verdict(found, detail)
 

@@ -332,9 +332,12 @@ def test_a_daemon_that_starts_is_not_green_yet() -> None:
     assert said(check_scheduler(starting, NOW)) == (DEGRADED, "still starting")
 
 
-def latest_signal(at: datetime | None, *, expected: bool = True) -> Verdict:
+def latest_signal(
+    at: datetime | None, *, expected: bool = True, max_age_s: float = 3600.0
+) -> Verdict:
     fact = None if at is None else SignalFact(at=at, market="KRW-BTC", action="hold")
-    return check_latest_signal(LatestSignalFacts(latest=fact, expected=expected), NOW)
+    facts = LatestSignalFacts(latest=fact, expected=expected)
+    return check_latest_signal(facts, NOW, max_age_s=max_age_s)
 
 
 def test_an_old_signal_is_told_as_the_contract_words_it() -> None:
@@ -353,6 +356,7 @@ def test_latest_signal() -> None:
     assert said(latest_signal(None)) == (DEGRADED, "no signal yet")
     future = "last signal is dated 2:00:00 in the future, limit 1:00:00"
     assert said(latest_signal(ago(hours=-2))) == (DEGRADED, future)
+    assert said(latest_signal(ago(hours=-2), max_age_s=90_000.0)) == (DEGRADED, future)
 
 
 def test_signals_that_are_switched_off_are_not_waited_for() -> None:
