@@ -479,13 +479,13 @@ SCENARIOS: Sequence[Scenario] = (
         says={"latest_signal": "no signal yet"},
         brief=True,
     ),
-    quiet(
-        "signal an hour and a half old",
+    quiet(  # one signal a day is due in this world, and three minutes are granted
+        "signal older than its schedule allows",
         "H H H H D H",
-        signal("hold", "90 min"),
-        says={"latest_signal": "limit 1:00:00"},
+        signal("hold", "25 h"),
+        says={"latest_signal": "limit 24:03:00"},
     ),
-    quiet("signal 59 minutes old", "H H H H H H", signal("hold", "59 min")),
+    quiet("signal an hour and a half old", "H H H H H H", signal("hold", "90 min")),
     quiet("signal from the future", "H H H H D H", signal("hold", "-3 h")),
     quiet("order unknown for 20 s", "H H H H H D", order("unknown", 20)),
     quiet(
