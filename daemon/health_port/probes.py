@@ -184,8 +184,10 @@ class _Base:
         except TimeoutError:
             return Unavailable(f"no answer within {QUERY_S + CONNECT_S:g} s, not even to connect")
         pool = self._sources.database.pool_stats()
-        if pool.available == 0 and pool.waiting:
-            return Unavailable(f"all connections are in use, {pool.waiting} wait, limit {pool.max}")
+        if pool.busy >= pool.shared:  # those kept for orders are free all the same
+            return Unavailable(
+                f"all connections are in use, {pool.waiting} wait, limit {pool.shared}"
+            )
         if isinstance(error, Transient):
             return error
         return Unavailable(f"no answer within {QUERY_S:g} s, though it takes connections")

@@ -171,7 +171,7 @@ class _Pool(AsyncConnectionPool[_Connection]):
     @cached_property
     def shared(self) -> asyncio.Semaphore:
         """What callers outside of the orders lane may still take."""
-        return asyncio.Semaphore(max(1, self.max_size - self.kept))
+        return asyncio.Semaphore(self._limit)
 
     async def getconn(self, timeout: float | None = None) -> _Connection:  # noqa: ASYNC109 (theirs)
         """Lend a connection. Raises PoolExhausted or Unavailable."""
@@ -220,8 +220,12 @@ class _Pool(AsyncConnectionPool[_Connection]):
             )
             self._renewing = asyncio.ensure_future(self.drain())
 
+    @property
+    def _limit(self) -> int:
+        return max(1, self.max_size - self.kept)
+
     async def _share(self) -> None:
-        limit = max(1, self.max_size - self.kept)
+        limit = self._limit
         if self.shared.locked() and self._sharers >= self.max_waiting > 0:
             raise self._refusal(f"{self._sharers} callers are waiting already", limit)
         self._sharers += 1
@@ -248,6 +252,7 @@ class _Pool(AsyncConnectionPool[_Connection]):
             available=now["pool_available"],
             waiting=now["requests_waiting"] + self._sharers,
             max=now["pool_max"],
+            shared=self._limit,
             busy=self.busy,
             exhausted=self.exhausted,
             held_too_long=self.checkouts.too_long,

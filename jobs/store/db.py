@@ -37,13 +37,15 @@ class PoolStats:
     """The pool now: connections it has, those free, callers waiting, and its limit.
 
     `busy` are in use; `exhausted` counts the requests that found no connection since the start,
-    and `held_too_long` the connections that were not given back in time.
+    and `held_too_long` the connections that were not given back in time. `shared` are those that
+    others than the order path may have.
     """
 
     size: int
     available: int
     waiting: int
     max: int
+    shared: int
     busy: int
     exhausted: int
     held_too_long: int = 0

@@ -160,7 +160,8 @@ def holding(world: World, market: str, price: str, coins: int = 1) -> Iterator[N
     world.admin.execute(
         "INSERT INTO positions (mode, market, volume, avg_price, high_price, opened_at)"
         " VALUES ('live', %s, 1, %s, %s, now()) ON CONFLICT (mode, market) DO UPDATE"
-        " SET volume = positions.volume + 1",
+        " SET volume = positions.volume + 1, avg_price ="
+        " (positions.volume * positions.avg_price + excluded.avg_price) / (positions.volume + 1)",
         (market, price, price),
     )
     yield

@@ -199,7 +199,7 @@ class World:
         role = Identifier(ROLE)
         self.admin.execute(SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(role, PASSWORD))
         self.admin.execute(SQL("CREATE DATABASE truth OWNER {}").format(role))
-        hba = self._root / "pg" / "data" / "pg_hba.conf"
+        hba = self._root / "pg" / "pg_hba.conf"
         hba.write_text(
             f"local all {ROLE} scram-sha-256\nlocal all postgres trust\n", encoding="utf-8"
         )

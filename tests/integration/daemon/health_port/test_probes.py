@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -12,6 +13,7 @@ from sqlalchemy import text
 
 from daemon.health_port import probes
 from daemon.postgres import schema
+from daemon.postgres.pool import PoolOptions, open_database
 from daemon.scheduling.job_status import JobStatus
 from health.check_inputs import DatabaseFacts
 from health.report import COMPONENTS, Examiner, Status
@@ -138,14 +140,17 @@ async def test_a_query_that_is_refused_is_told_of_the_database_and_of_no_job(
 
 
 async def test_a_pool_in_full_use_is_told_from_a_server_that_is_away(
-    database: Database, monkeypatch: pytest.MonkeyPatch
+    dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The one kept for orders is free, and yet nobody else gets any."""
     monkeypatch.setattr(probes, "QUERY_S", 0.2)
-    full = replace(database.pool_stats(), available=0, waiting=3, max=10)
-    made = sources(replace(away(database), pool_stats=lambda: full))
-    status, cause = (await examined(made))["database"]
+    options = PoolOptions(pool_min=1, pool_max=3, kept_for_orders=1)
+    async with open_database(dsn, options) as database, AsyncExitStack() as held:
+        for _ in range(2):
+            await held.enter_async_context(database.checkout())
+        status, cause = (await examined(sources(database)))["database"]
     assert status is Status.UNHEALTHY
-    assert "all connections are in use, 3 wait, limit 10" in cause
+    assert "all connections are in use, 0 wait, limit 2" in cause
 
 
 async def test_a_query_that_hangs_on_a_server_that_answers_is_said_so(
