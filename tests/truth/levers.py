@@ -120,6 +120,7 @@ def role(
     world: World, password: str = PASSWORD, login: bool = True, most: int = -1
 ) -> Iterator[None]:
     """The daemon's role: another password, no log-in, or a limit of connections; all are cut."""
+    world.ask_for_passwords()
     _alter(world, SQL("PASSWORD {}").format(password))
     _alter(world, SQL("LOGIN" if login else "NOLOGIN"))
     _alter(world, SQL("CONNECTION LIMIT {}").format(most))

@@ -199,11 +199,7 @@ class World:
         role = Identifier(ROLE)
         self.admin.execute(SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(role, PASSWORD))
         self.admin.execute(SQL("CREATE DATABASE truth OWNER {}").format(role))
-        hba = self._root / "pg" / "pg_hba.conf"
-        hba.write_text(
-            f"local all {ROLE} scram-sha-256\nlocal all postgres trust\n", encoding="utf-8"
-        )
-        self.admin.execute("SELECT pg_reload_conf()")
+        self.ask_for_passwords()
         self.inside = psycopg.conninfo.make_conninfo(self.server.url, dbname="truth")
         with psycopg.connect(self.inside, autocommit=True) as ours:
             ours.execute("CREATE EXTENSION IF NOT EXISTS pg_stat_statements")
@@ -212,6 +208,14 @@ class World:
             f"&port={PORT}"
         )
         self.reconnect()
+
+    def ask_for_passwords(self) -> None:
+        """Let the daemon's role in by password alone; each start of the server asks for peers."""
+        hba = self._root / "pg" / "pg_hba.conf"
+        hba.write_text(
+            f"local all {ROLE} scram-sha-256\nlocal all postgres trust\n", encoding="utf-8"
+        )
+        self.admin.execute("SELECT pg_reload_conf()")
 
     def reconnect(self) -> None:
         """Ask the server over a new session of the superuser."""
