@@ -165,9 +165,7 @@ async def read_tables(tx: AsyncConnection) -> Book:
 async def _summary(
     tx: AsyncConnection, report: Mapping[str, Any], differences: list[str]
 ) -> Summary:
-    filled = select(func.count(fills.c.order_id.distinct()), func.count()).select_from(
-        fills.join(orders, fills.c.order_id == orders.c.id)
-    )
+    filled = select(func.count(fills.c.order_id.distinct()), func.count()).select_from(fills)
     filled_orders, all_fills = (await tx.execute(filled)).one()
     called = select(func.count(), func.coalesce(func.sum(llm_calls.c.cost_usd), 0))
     model_calls, cost_usd = (await tx.execute(called.where(llm_calls.c.outcome == "ok"))).one()
